@@ -1,0 +1,216 @@
+"""Types of the compiled module. Times are seconds on the caller's clock; text positions are Unicode code points."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Self, final
+
+__version__: str
+
+@final
+class Timeouts:
+    """The four clocks of one stream, in seconds. All must be positive and finite."""
+
+    def __new__(
+        cls,
+        *,
+        connect: float = 5.0,
+        first_content: float = 60.0,
+        between_content: float = 30.0,
+        total: float = 600.0,
+    ) -> Self: ...
+    @property
+    def connect(self) -> float: ...
+    @property
+    def first_content(self) -> float: ...
+    @property
+    def between_content(self) -> float: ...
+    @property
+    def total(self) -> float: ...
+
+@final
+class Usage:
+    """What the provider reported; `None` is "never said", not zero."""
+
+    @property
+    def input_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int | None: ...
+    @property
+    def cached_input_tokens(self) -> int | None: ...
+    @property
+    def reasoning_tokens(self) -> int | None: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+
+@final
+class StreamError:
+    """Why one stream failed. Never holds a header, a key or a request body.
+
+    `code` is one of: invalid_request, connect_failed, connect_timeout, tls_failed, first_content_timeout,
+    stall_timeout, total_timeout, http_status, rate_limited, auth_failed, truncated, provider_error,
+    malformed, too_large.
+    """
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def retry_after_s(self) -> float | None: ...
+    @property
+    def retryable(self) -> bool: ...
+
+@final
+class Content:
+    """Visible text. Text of one stream that arrived together is merged into one delta; `chunks` counts the
+    provider chunks merged into it."""
+
+    __match_args__ = ("stream", "text")
+    @property
+    def stream(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def chunks(self) -> int: ...
+
+@final
+class Reasoning:
+    """Text the model thinks aloud (`reasoning_content`, `reasoning`)."""
+
+    __match_args__ = ("stream", "text")
+    @property
+    def stream(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def chunks(self) -> int: ...
+
+@final
+class Finished:
+    """The stream ended as the protocol says. `reason` is the provider's finish_reason."""
+
+    __match_args__ = ("stream", "reason")
+    @property
+    def stream(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def model(self) -> str | None: ...
+
+@final
+class Failed:
+    """The stream ended in an error; what came before it was delivered."""
+
+    __match_args__ = ("stream", "error")
+    @property
+    def stream(self) -> int: ...
+    @property
+    def error(self) -> StreamError: ...
+    @property
+    def usage(self) -> Usage | None: ...
+
+@final
+class Closed:
+    """The stop asked for by `close_stream` is done; what had arrived until then was delivered before this."""
+
+    __match_args__ = ("stream",)
+    @property
+    def stream(self) -> int: ...
+    @property
+    def usage(self) -> Usage | None: ...
+
+Delta = Content | Reasoning | Finished | Failed | Closed
+
+@final
+class ChatDecoder:
+    """One chat-completion response without I/O: bytes and time in, deltas out. Exactly one of Finished or Failed
+    is its last delta. `Mux` uses it for HTTP; scripted transports use it on a virtual clock."""
+
+    def __new__(cls, stream: int, timeouts: Timeouts, now: float) -> Self: ...
+    def head(self, status: int, headers: Sequence[tuple[str, str]], now: float) -> list[Delta]: ...
+    def feed(self, data: bytes, now: float) -> list[Delta]: ...
+    def eof(self, now: float) -> list[Delta]: ...
+    def connect_failed(self, message: str) -> list[Delta]: ...
+    def deadline(self) -> float | None: ...
+    def expire(self, now: float) -> list[Delta]: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def usage(self) -> Usage | None: ...
+
+@final
+class HttpClient:
+    """Connections shared by many multiplexers: HTTP/1.1, rustls, kept alive, proxies from the environment."""
+
+    def __new__(cls, *, user_agent: str = ...) -> Self: ...
+    def mux(self, *, buffered_bytes: int = 65536) -> Mux: ...
+    def close(self) -> None: ...
+
+@final
+class Mux:
+    """Merges many chat streams; each batch holds what arrived since the last one.
+
+    `async for batch in mux` ends when every stream opened so far has ended and been delivered, or after `close`.
+    One stream buffers at most `buffered_bytes`; past that its socket is not read until Python takes a batch.
+    Belongs to one event loop (the one that first waits).
+    """
+
+    def open(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+    ) -> int: ...
+    def close_stream(self, stream: int) -> None: ...
+    def take(self) -> list[Delta]: ...
+    def wait(self) -> Awaitable[None]: ...
+    def wake(self) -> None: ...
+    def close(self) -> None: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Awaitable[list[Delta]]: ...
+
+@final
+class Text:
+    """Text to show, from code point `start`."""
+
+    __match_args__ = ("start", "text")
+    @property
+    def start(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+
+@final
+class Boundary:
+    """A fragment `[start, end)` closed. `number` counts from 1 and is never reused in a chunk."""
+
+    __match_args__ = ("number", "start", "end")
+    @property
+    def number(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+@final
+class Control:
+    """A control line `@@<nonce> <verb> <rest>`; it is not part of the text."""
+
+    __match_args__ = ("verb", "rest")
+    @property
+    def verb(self) -> str: ...
+    @property
+    def rest(self) -> str: ...
+
+Segment = Text | Boundary | Control
+
+@final
+class ChunkText:
+    """The text of one chunk: fragments, control lines, truncation."""
+
+    def __new__(cls, nonce: str, verbs: Sequence[str]) -> Self: ...
+    def feed(self, text: str) -> list[Segment]: ...
+    def truncate(self, keep: int) -> None: ...
+    def flush(self) -> list[Segment]: ...
+    @property
+    def text(self) -> str: ...
+    def __len__(self) -> int: ...
