@@ -1,0 +1,75 @@
+"""The seam between the engine and the providers: chat requests go out, batches of deltas come back.
+
+Two transports exist: HTTP over the Rust core (`providers.http`), and scripts on a virtual clock
+(`simulator.script`). The engine waits in one place only, `Channel.recv`, so whoever owns that call owns time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, Timeouts
+
+Delta = Content | Reasoning | Finished | Failed | Closed
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One streaming chat completion, ready to send. Headers hold the key, so they are kept out of `repr`."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeouts: Timeouts
+
+
+class Channel(Protocol):
+    """The streams of one run, merged.
+
+    Each opened stream ends in exactly one `Finished`, `Failed` or `Closed`. `open` never blocks and never raises
+    for what the network does: a refused connection is a `Failed` delta of that stream.
+    """
+
+    def open(self, request: HttpRequest) -> int:
+        """Start a stream and return its number, unique in this channel."""
+        ...
+
+    def close_stream(self, stream: int) -> None:
+        """Stop a stream. What had arrived is still delivered, then `Closed`. Unknown or ended: nothing."""
+        ...
+
+    async def recv(self, until: float | None) -> list[Delta]:
+        """Return what has arrived, at once if there is something; else wait, at the latest until the clock shows
+        `until`. An empty list means that time came or `wake` was called."""
+        ...
+
+    def wake(self) -> None:
+        """Make a waiting `recv` return now."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every stream and its connection."""
+        ...
+
+
+class Transport(Protocol):
+    """Opens channels and owns the clock they wait on."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that `recv` waits on."""
+        ...
+
+    def channel(self) -> Channel:
+        """Return a new, empty channel."""
+        ...
