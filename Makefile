@@ -32,7 +32,7 @@ setup: $(base) .setup/model ## Do the set-up alone; the command is then .venv/bi
 	@echo "Ready: $(bin)/facilitair --help"
 
 test: $(base) .setup/model .setup/dev ## Run all tests, Rust and Python; pytest options in ARGS="-k name"
-	cargo test --workspace --locked --quiet
+	cargo test --workspace --exclude facilitair_rust --locked --quiet
 	$(bin)/python -m pytest $(ARGS)
 
 lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
