@@ -87,9 +87,11 @@ clean: ## Remove everything that was made here
 	@$(bin)/python scripts/check_model.py
 	@touch $@
 
-# Editable: the Python sources are live, only Rust is built. pip must not fetch anything the locks do not name.
+# Editable: the Python sources are live, only Rust is built. maturin shows how the build goes; it would also install
+# what no lock names, so that pip does the installing, of this package alone.
 .setup/extension: $(rust) .setup/runtime .setup/build $(if $(wildcard $(extension)),,always)
 	@scripts/check-tools build >/dev/null
 	@echo "Building the Rust extension (some minutes the first time)"
-	@VIRTUAL_ENV="$(CURDIR)/.venv" PIP_NO_INDEX=1 $(bin)/maturin develop --release --locked
+	@VIRTUAL_ENV="$(CURDIR)/.venv" $(bin)/maturin develop --release --locked --skip-install
+	@PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
