@@ -1,0 +1,259 @@
+"""The simulator's brain: a chat request in, the bytes of the answer and their times out. No I/O, no clock.
+
+The loopback server and the in-process transport both play what `Brain.reply` returns. The same requests in the same
+order give the same replies; what it remembers (how often a model was asked, which prompts it has seen) is bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+
+from .faults import Fault, FaultError, parse_faults
+from .personas import Persona, personas
+from .prompt import Prompt, Turn, rest_of
+from .wire import Answer, Refusal, Reply, at_once, error_reply, json_reply, streamed
+
+OWNER: Final = "facilitair-simulator (simulated)"
+_PREFIX: Final = "simulator/"
+_PIECE: Final = re.compile(r"\s*\S{1,6}|\s+")
+_ODD_CHARACTERS: Final = "These stay inside the text: \u2028 and \u2029 and \x85, 🦀 and 👩\u200d💻."
+_CHARS_PER_TOKEN: Final = 4
+_BLOCK: Final = 16 * _CHARS_PER_TOKEN  # characters; prompts are remembered in blocks of 16 tokens
+_BLOCKS_KEPT: Final = 100_000
+_MODELS_KEPT: Final = 1_000
+
+
+def pieces(text: str) -> list[str]:
+    """Return `text` in pieces about as large as tokens."""
+    return _PIECE.findall(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What a model says, and at which pace. Raises `ValueError` for a pace that cannot be, or an unknown fault.
+
+    `text` is the whole answer. A callable gets the prompt; it may begin with `prompt.own`, which is not said
+    again. The first piece comes after `ttft_s`, the others every `between_s` (or at `tokens_per_s`), each delay
+    varied by up to `jitter` (a share of it, from the seed). `reasoning` is thought aloud before a new answer,
+    `overlap` characters of the own text are repeated when it is asked to go on in a new turn, `faults` happen as if
+    the model name asked for them. `split` must return pieces that join to the text.
+    """
+
+    text: str | Callable[[Prompt], str]
+    ttft_s: float = 0.4
+    tokens_per_s: float = 80.0
+    between_s: float | None = None
+    jitter: float = 0.0
+    reasoning: str | Callable[[Prompt], str] = ""
+    overlap: int = 0
+    usage: bool = True
+    faults: Sequence[str] = ()
+    split: Callable[[str], Sequence[str]] = pieces
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.ttft_s < math.inf and 0 <= self.pause_s < math.inf):
+            raise ValueError("the times of a script must be finite and not negative")
+        if not (0 <= self.jitter <= 1 and self.overlap >= 0):
+            raise ValueError("jitter is a share from 0 to 1, overlap a number of characters")
+        parse_faults(self.faults)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between two pieces, before jitter."""
+        if self.between_s is not None:
+            return self.between_s
+        return 1 / self.tokens_per_s if self.tokens_per_s > 0 else math.inf
+
+    def remaining(self, prompt: Prompt) -> str:
+        """Return what it says to `prompt`."""
+        whole = self.text if isinstance(self.text, str) else self.text(prompt)
+        rest = rest_of(whole, prompt.own)
+        repeated = 0 if prompt.prefilled or not rest else min(self.overlap, len(prompt.own))
+        return prompt.own[len(prompt.own) - repeated :] + rest
+
+    def thought(self, prompt: Prompt) -> str:
+        """Return what it thinks first; an answer that is continued was thought through before."""
+        if prompt.own:
+            return ""
+        return self.reasoning if isinstance(self.reasoning, str) else self.reasoning(prompt)
+
+
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Part] | None = None
+
+    def turn(self) -> Turn:
+        if isinstance(self.content, list):
+            return Turn(self.role, "".join(part.text for part in self.content))
+        return Turn(self.role, self.content or "")
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+_Limit = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _ChatRequest(msgspec.Struct):
+    model: str
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: _Limit | None = None
+    max_completion_tokens: _Limit | None = None
+
+    @property
+    def usage_wanted(self) -> bool:
+        return not self.stream or (self.stream_options is not None and self.stream_options.include_usage)
+
+
+class Brain:
+    """Answers chat requests from scripts: the built-in ones, and `scripts` beside or instead of them."""
+
+    def __init__(self, scripts: Mapping[str, Script] | None = None, *, seed: int = 0) -> None:
+        self._scripts = {name: _script(persona) for name, persona in personas().items()} | dict(scripts or {})
+        self._seed = seed
+        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._blocks: OrderedDict[bytes, None] = OrderedDict()
+        self._answers = 0
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How often each model was asked, by its full name; the last thousand models."""
+        return dict(self._counts)
+
+    def models(self) -> Reply:
+        """Return the list of models as a provider does."""
+        known = [{"id": name, "object": "model", "created": 0, "owned_by": OWNER} for name in self._scripts]
+        return json_reply({"object": "list", "data": known})
+
+    def reply(self, request: object) -> Reply | Refusal:
+        """Return what a provider does with a chat-completion request, the decoded JSON of its body."""
+        try:
+            chat = msgspec.convert(request, _ChatRequest)
+        except msgspec.ValidationError as error:
+            return error_reply(400, f"this is not a chat-completion request: {error}")
+        name, _, asked = chat.model.removeprefix(_PREFIX).partition("+")
+        script = self._scripts.get(name)
+        if script is None:
+            known = ", ".join(self._scripts)
+            message = f"the simulator has no script {name[:60]!r}; it has: {known}"
+            return error_reply(404, message, "model_not_found")
+        try:
+            faults = parse_faults([*(asked.split("+") if asked else ()), *script.faults])
+        except FaultError as error:
+            return error_reply(400, str(error), "unknown_fault")
+        number = self._count(chat.model)
+        active: dict[str, Fault] = {}
+        for fault in faults:
+            if fault.applies(number):
+                active.setdefault(fault.name, fault)
+        return _denied(active) or self._answered(chat, script, active, number)
+
+    def _count(self, model: str) -> int:
+        count = self._counts[model] = self._counts.pop(model, 0) + 1
+        if len(self._counts) > _MODELS_KEPT:
+            self._counts.popitem(last=False)
+        return count
+
+    def _answered(
+        self, chat: _ChatRequest, script: Script, faults: Mapping[str, Fault], number: int
+    ) -> Reply:
+        self._answers += 1
+        prompt = Prompt(tuple(message.turn() for message in chat.messages))
+        text = script.remaining(prompt)
+        if "u2028" in faults and not prompt.own:
+            first, gap, others = text.partition("\n\n")
+            text = f"{first}\n\n{_ODD_CHARACTERS}{gap}{others}"
+        thoughts, content = pieces(script.thought(prompt)), list(script.split(text))
+        if "".join(content) != text:
+            raise ValueError(f"the pieces that {script.split!r} made do not join to the text")
+        most = chat.max_completion_tokens or chat.max_tokens or len(thoughts) + len(content)
+        if length := faults.get("length"):
+            most = min(most, len(thoughts) + int(len(content) * length.value))
+        short = most < len(thoughts) + len(content) or "length" in faults
+        thoughts, content = thoughts[:most], content[: max(0, most - len(thoughts))]
+        usage = self._usage(chat.model, prompt.turns, len(thoughts), len(content))
+        delays = self._delays(script, f"{chat.model}/{number}", len(thoughts) + len(content), faults)
+        answer = Answer(
+            id=f"chatcmpl-simulated-{self._answers}",
+            model=chat.model,
+            thoughts=thoughts,
+            content=content,
+            delays=delays,
+            finish_reason="length" if short else "stop",
+            usage=usage if script.usage and "nousage" not in faults and chat.usage_wanted else None,
+            faults=faults,
+        )
+        return streamed(answer) if chat.stream else at_once(answer)
+
+    def _delays(self, script: Script, stream: str, pieces: int, faults: Mapping[str, Fault]) -> list[float]:
+        """Return the delay before each piece, and at least one: silence before an answer of nothing."""
+        random_stream = random.Random(f"{self._seed}/{stream}")  # noqa: S311 (reproducible on purpose)
+        slow = faults.get("slow")
+        delays = [slow.value if slow else script.ttft_s, *[script.pause_s] * (pieces - 1)]
+        return [delay * (1 + script.jitter * random_stream.uniform(-1, 1)) for delay in delays]
+
+    def _usage(self, script: str, turns: Sequence[Turn], thoughts: int, content: int) -> dict[str, object]:
+        """Return the usage as a provider reports it; every piece counts as one token."""
+        prompt_tokens = -(-sum(len(turn.content) for turn in turns) // _CHARS_PER_TOKEN)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": thoughts + content,
+            "total_tokens": prompt_tokens + thoughts + content,
+            "prompt_tokens_details": {"cached_tokens": min(self._seen(script, turns), prompt_tokens)},
+            "completion_tokens_details": {"reasoning_tokens": thoughts},
+        }
+
+    def _seen(self, script: str, turns: Sequence[Turn]) -> int:
+        """Return how many tokens at the head of a prompt the script has seen before, and remember the prompt: what a
+        provider's prefix cache does, in chained hashes of blocks."""
+        text = "".join(f"{turn.role}\x1f{turn.content}\x1e" for turn in turns)
+        digest, known, familiar = script.encode(errors="replace"), 0, True
+        for start in range(0, len(text) - _BLOCK + 1, _BLOCK):
+            block = text[start : start + _BLOCK].encode(errors="replace")
+            digest = hashlib.blake2b(digest + block, digest_size=16).digest()
+            familiar = familiar and digest in self._blocks
+            known += familiar
+            self._blocks[digest] = None
+            self._blocks.move_to_end(digest)
+        while len(self._blocks) > _BLOCKS_KEPT:
+            self._blocks.popitem(last=False)
+        return known * _BLOCK // _CHARS_PER_TOKEN
+
+
+def _script(persona: Persona) -> Script:
+    return Script(
+        text=persona.answer,
+        reasoning=persona.thought,
+        ttft_s=persona.ttft_s,
+        tokens_per_s=persona.tokens_per_s,
+        jitter=0.3,
+    )
+
+
+def _denied(faults: Mapping[str, Fault]) -> Reply | Refusal | None:
+    """Return what comes instead of an answer, or `None`."""
+    for name, fault in faults.items():
+        if name == "429":
+            message = f"rate limit of the simulator reached (fault '429'); retry in {fault.value:g} s"
+            return error_reply(429, message, "rate_limit_exceeded", [("Retry-After", f"{fault.value:g}")])
+        if name == "500":
+            return error_reply(500, "the simulated provider is out of order (fault '500')")
+        if name == "refused":
+            return Refusal()
+    return None
