@@ -1,0 +1,173 @@
+"""The library's front door: a client with shared settings and connections, and the runs it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, Unpack
+
+from . import events as ev
+from .config import Config, load_config
+from .engine.run import Handle, stream_events
+from .errors import ConfigError, UsageError
+from .planning import Request, RunOptions, check_request, make_plan
+from .providers.catalog import Catalog
+from .providers.discovery import discover
+from .providers.http import HttpTransport
+from .result import Result, result_of
+from .simulator.server import Simulator
+from .transport import Transport
+
+SPEED_VARIABLE: Final = "FACILITAIR_SIMULATOR_SPEED"
+
+
+class Client:
+    """Settings and connections shared by many runs; an async context manager, or call `aclose`.
+
+    `config` is what `load_config` returns; without it the configuration of `directory` (the working directory) and
+    `env` (the process's environment) is read here. `transport` replaces HTTP, for tests. Belongs to one event loop.
+    Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        directory: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._env = dict(os.environ if env is None else env)
+        self._config = load_config(directory, env) if config is None else config
+        self._speed = _simulator_speed(self._env)
+        self._transport = transport
+        self._http: HttpTransport | None = None
+        self._simulator: Simulator | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; runs still going on fail."""
+        self._closed = True
+        http, self._http = self._http, None
+        simulator, self._simulator = self._simulator, None
+        try:
+            if http is not None:
+                http.close()
+        finally:
+            if simulator is not None:
+                await simulator.__aexit__(None, None, None)
+
+    def collaborate(
+        self, task: str, context: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+    ) -> Collaboration:
+        """Return a run of `task`; iterate it to make it go. For the options see `RunOptions`.
+
+        Raises `UsageError`, `ConfigError` or `GraphError` at once; what concerns models (an unknown provider, a
+        missing key) is raised when the run begins.
+        """
+        return Collaboration(self, check_request(self._config, task, context, options))
+
+    async def run(
+        self, task: str, context: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+    ) -> Result:
+        """Run `task` to its end and return the result; arguments as for `collaborate`.
+
+        Raises `RunError` with the partial result when the run fails.
+        """
+        return await self.collaborate(task, context, **options).result()
+
+    async def prepare(self, request: Request) -> tuple[Catalog, Transport]:
+        """Return the models and the transport for a run; starts the simulator when it is needed.
+
+        Raises `ConfigError`.
+        """
+        if self._closed:
+            raise UsageError("this client is closed; make a new one.")
+        catalog = await discover(request.config, self._env)
+        if self._transport is not None:
+            return catalog.with_simulator("http://simulator.invalid/v1"), self._transport
+        async with self._starting:
+            if self._http is None:
+                self._http = HttpTransport()
+            if catalog.needs_simulator and self._simulator is None:
+                self._simulator = await Simulator(speed=self._speed).__aenter__()
+        if self._simulator is not None:
+            catalog = catalog.with_simulator(self._simulator.base_url)
+        return catalog, self._http
+
+
+class Collaboration:
+    """One run. Iterate it once, or await `result`; leaving the loop stops its providers."""
+
+    def __init__(self, client: Client, request: Request) -> None:
+        self._client = client
+        self._request = request
+        self._handle = Handle()
+        self._begun = False
+
+    @property
+    def state(self) -> ev.RunState:
+        """The run as folded so far; it may be ahead of the event that is being looked at."""
+        return self._handle.state
+
+    def cancel(self, reason: str) -> None:
+        """Ask the run to stop. It ends with `task_cancelled`, which carries the partial answer. Call it on the
+        event loop's thread."""
+        self._handle.cancel(reason)
+
+    async def __aiter__(self) -> AsyncGenerator[ev.AnyEvent]:
+        """Yield the events of the run; the last is terminal."""
+        if self._begun:
+            raise UsageError("a collaboration can be iterated once; call collaborate again for another run.")
+        self._begun = True
+        catalog, transport = await self._client.prepare(self._request)
+        async with aclosing(stream_events(make_plan(self._request, catalog), transport, self._handle)) as events:
+            async for event in events:
+                yield event
+
+    async def result(self) -> Result:
+        """Run to the end and return the result. Raises `RunError` with the partial one when the run fails."""
+        async with aclosing(self.__aiter__()) as events:
+            async for _ in events:
+                pass
+        return result_of(self.state)
+
+
+async def collaborate(
+    task: str, context: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+) -> AsyncGenerator[ev.AnyEvent]:
+    """Run `task` with a client of its own and yield its events; arguments as for `Client.collaborate`."""
+    async with Client() as client:
+        async with aclosing(client.collaborate(task, context, **options).__aiter__()) as events:
+            async for event in events:
+                yield event
+
+
+async def run(task: str, context: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> Result:
+    """Run `task` with a client of its own and return the result; raises as `Client.run`."""
+    async with Client() as client:
+        return await client.run(task, context, **options)
+
+
+def _simulator_speed(env: Mapping[str, str]) -> float:
+    text = env.get(SPEED_VARIABLE, "1")
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"{SPEED_VARIABLE} is {text!r}; set it to a number above 0 (1 is real time).")
+    return speed

@@ -1,0 +1,137 @@
+"""A strategy as a graph: agents joined by edges, checked before anything runs.
+
+An edge makes its target read its source: `after` the source has finished, or `live`, from the source's first
+fragment on. A cycle cannot start, so it is refused; the one repetition there is, reviewer and refiner taking
+turns, is a `Loop` beside the edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from ..errors import GraphError
+
+EdgeKind = Literal["after", "live"]
+SynthesisTiming = Literal["live", "section", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """An agent of a strategy. `prompt` and `model` override what its role and the configuration say."""
+
+    name: str
+    role: str
+    prompt: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`target` reads `source`."""
+
+    source: str
+    target: str
+    kind: EdgeKind = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`reviewer` and `refiner` take turns until the verdict is "approve", at most `max_rounds` refinements."""
+
+    reviewer: str
+    refiner: str
+    max_rounds: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A named graph. The synthesizer reads every agent and is not listed among them.
+
+    `synthesis`: `live` starts it on a quorum of heads, `section` when a section's agents have finished, `end`
+    when all have. Raises `GraphError` when the graph cannot run.
+    """
+
+    name: str
+    agents: tuple[AgentSpec, ...]
+    edges: tuple[Edge, ...] = ()
+    synthesizer: AgentSpec = AgentSpec(name="synthesizer", role="synthesizer")
+    loop: Loop | None = None
+    synthesis: SynthesisTiming = "live"
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        _check_edges(self)
+        _check_loop(self)
+
+    def sources(self, agent: str) -> tuple[Edge, ...]:
+        """Return the edges that `agent` reads over."""
+        if agent == self.synthesizer.name:
+            kind: EdgeKind = "live" if self.synthesis == "live" else "after"
+            return tuple(Edge(a.name, agent, kind) for a in self.agents)
+        return tuple(e for e in self.edges if e.target == agent)
+
+    def in_order(self) -> tuple[str, ...]:
+        """Return the agents' names, sources before those who read them."""
+        graph: dict[str, list[str]] = {a.name: [] for a in self.agents}
+        for edge in self.edges:
+            graph[edge.target].append(edge.source)
+        return tuple(TopologicalSorter(graph).static_order())
+
+
+def _check_names(strategy: Strategy) -> None:
+    where = f"strategy {strategy.name!r}"
+    if not strategy.agents:
+        raise GraphError(f"{where} has no agents; give it at least one.")
+    names = [a.name for a in (*strategy.agents, strategy.synthesizer)]
+    for name in names:
+        if not name or not all(c.isalnum() or c in "-_" for c in name):
+            raise GraphError(
+                f"{where}: agent name {name!r} is not usable; use letters, digits, '-' and '_' only."
+            )
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise GraphError(f"{where} names the agent {twice[0]!r} twice; names must be unique.")
+
+
+def _check_edges(strategy: Strategy) -> None:
+    known = [a.name for a in strategy.agents]
+    seen: set[tuple[str, str]] = set()
+    for edge in strategy.edges:
+        for end in (edge.source, edge.target):
+            if end not in known:
+                raise GraphError(
+                    f"strategy {strategy.name!r}: the edge {edge.source!r} -> {edge.target!r} names the unknown "
+                    f"agent {end!r}; known: {', '.join(known)}."
+                )
+        if (edge.source, edge.target) in seen:
+            raise GraphError(
+                f"strategy {strategy.name!r} has two edges {edge.source!r} -> {edge.target!r}; keep one."
+            )
+        seen.add((edge.source, edge.target))
+    try:
+        strategy.in_order()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise GraphError(
+            f"strategy {strategy.name!r} is cyclic: {circle}. No agent of a circle can start; remove an edge "
+            "(for reviewer and refiner taking turns, use a loop)."
+        ) from None
+
+
+def _check_loop(strategy: Strategy) -> None:
+    loop = strategy.loop
+    if loop is None:
+        return
+    where = f"strategy {strategy.name!r}: the loop of {loop.reviewer!r} and {loop.refiner!r}"
+    edges = {(e.source, e.target): e.kind for e in strategy.edges}
+    if loop.max_rounds < 1:
+        raise GraphError(f"{where} needs max_rounds of at least 1, not {loop.max_rounds}.")
+    if edges.get((loop.reviewer, loop.refiner)) != "after":
+        raise GraphError(
+            f"{where} needs an edge {loop.reviewer!r} -> {loop.refiner!r} of kind 'after': "
+            "a refiner starts when the verdict is there."
+        )
+    if not any(e.source != loop.reviewer for e in strategy.sources(loop.refiner)):
+        raise GraphError(f"{where} needs an edge from the reviewed agent to {loop.refiner!r}.")

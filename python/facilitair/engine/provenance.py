@@ -1,0 +1,106 @@
+"""Who was shown what: fragments, exposures, and how far a retraction reaches.
+
+A text derives from every fragment its author had been shown before writing it. When fragments are retracted,
+each reader's text is clean up to the moment it was first shown one of them, cut back to a fragment boundary; what
+it loses is retracted in turn. `cascade` is the closure of that rule.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A closed piece `[start, end)` of a chunk's text; `id` is "<chunk_id>#<n>"."""
+
+    id: str
+    chunk_id: str
+    start: int
+    end: int
+    derived_from: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Peers' fragments shown to an author when its own text was `position` code points long."""
+
+    position: int
+    fragments: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Provenance:
+    """One chunk's fragments and what its author was shown."""
+
+    chunk_id: str
+    fragments: list[Fragment] = field(default_factory=list)
+    exposures: list[Exposure] = field(default_factory=list)
+
+    def shown(self) -> frozenset[str]:
+        """Return every fragment the author has been shown."""
+        return frozenset(f for e in self.exposures for f in e.fragments)
+
+    def add(self, number: int, start: int, end: int) -> Fragment:
+        """Record a closed fragment and return it."""
+        derived = tuple(f for e in self.exposures if e.position < end for f in e.fragments)
+        fragment = Fragment(f"{self.chunk_id}#{number}", self.chunk_id, start, end, derived)
+        self.fragments.append(fragment)
+        return fragment
+
+    def clean_prefix(self, tainted: frozenset[str]) -> int | None:
+        """Return how many code points stay clean when `tainted` is taken back; `None`: it was shown none of it."""
+        hit = [e.position for e in self.exposures if not tainted.isdisjoint(e.fragments)]
+        if not hit:
+            return None
+        return max((f.end for f in self.fragments if f.end <= min(hit)), default=0)
+
+    def beyond(self, keep: int) -> tuple[str, ...]:
+        """Return the fragments that a cut to `keep` code points takes back."""
+        return tuple(f.id for f in self.fragments if f.end > keep)
+
+    def cut(self, keep: int, tainted: frozenset[str]) -> None:
+        """Forget fragments beyond `keep` and the tainted exposures; innocent ones stay shown."""
+        self.fragments = [f for f in self.fragments if f.end <= keep]
+        moved = (
+            Exposure(min(e.position, keep), tuple(f for f in e.fragments if f not in tainted))
+            for e in self.exposures
+        )
+        self.exposures = [e for e in moved if e.fragments]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One chunk's share of a retraction: keep `keep` code points, lose `fragments`."""
+
+    chunk_id: str
+    keep: int
+    fragments: tuple[str, ...]
+
+
+def cascade(
+    chunks: Mapping[str, Provenance], origin: str, keep: int
+) -> tuple[list[Cut], frozenset[str]]:
+    """Return the cuts that follow when chunk `origin` is cut to `keep`, the origin's own first, and all fragments
+    they take back. Each chunk appears once, with its deepest cut."""
+    keeps: dict[str, int] = {origin: keep}
+    tainted = set(chunks[origin].beyond(keep))
+    work = deque([origin])
+    while work:
+        work.popleft()
+        for chunk_id, clean in _reached(chunks, frozenset(tainted)):
+            if clean < keeps.get(chunk_id, 1 << 62):
+                keeps[chunk_id] = clean
+                tainted.update(chunks[chunk_id].beyond(clean))
+                work.append(chunk_id)
+    cuts = [Cut(c, k, chunks[c].beyond(k)) for c, k in keeps.items()]
+    return cuts, frozenset(tainted)
+
+
+def _reached(chunks: Mapping[str, Provenance], tainted: frozenset[str]) -> Iterable[tuple[str, int]]:
+    for chunk_id, provenance in chunks.items():
+        clean = provenance.clean_prefix(tainted)
+        if clean is not None:
+            yield chunk_id, clean

@@ -1,0 +1,115 @@
+"""Where a continuation meets the text it continues: restored blanks, and a repeated overlap cut away.
+
+A model that goes on from its own text either gets it as a prefill whose trailing blanks were cut (many servers
+refuse or mistreat them), or as an earlier turn, and then often repeats its last words before it goes on. Both
+are mended on the fly; text is held back only as long as it may still be such a repetition.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+_TAIL: Final = 400  # code points of the own text in which a repetition is looked for
+_SHORTEST: Final = 5  # a shorter repetition is more likely meant than a stutter
+
+
+class Seam(Protocol):
+    """Takes the continuation as it comes and gives what belongs to the text."""
+
+    def feed(self, text: str) -> str:
+        """Return what of the continuation so far can be released."""
+        ...
+
+    def flush(self) -> str:
+        """Return what was still held when the continuation ended."""
+        ...
+
+
+class NoSeam:
+    """The beginning of a text: nothing to mend."""
+
+    def feed(self, text: str) -> str:
+        """Return `text`."""
+        return text
+
+    def flush(self) -> str:
+        """Return nothing: nothing is ever held."""
+        return ""
+
+
+class BlankSeam:
+    """A prefill whose trailing blanks were cut: the continuation's leading blanks repeat them."""
+
+    def __init__(self, own: str) -> None:
+        self._cut = own[len(own.rstrip()) :]
+        self._held = ""
+        self._open = bool(self._cut)
+
+    def feed(self, text: str) -> str:
+        """Hold leading blanks until text follows, then drop those that the own text already has."""
+        if not self._open:
+            return text
+        self._held += text
+        body = self._held.lstrip()
+        if not body:
+            return ""
+        self._open = False
+        blanks = self._held[: len(self._held) - len(body)]
+        return (blanks[len(self._cut) :] if blanks.startswith(self._cut) else "") + body
+
+    def flush(self) -> str:
+        """Drop blanks that nothing followed."""
+        return ""
+
+
+class ParagraphSeam:
+    """An addition to a text that had ended: it begins a paragraph of its own."""
+
+    def __init__(self, own: str) -> None:
+        breaks = len(own) - len(own.rstrip("\n"))
+        self._gap = "\n" * max(0, 2 - breaks) if own else ""
+        self._open = True
+
+    def feed(self, text: str) -> str:
+        """Put the gap before the first text that is not blank."""
+        if not self._open:
+            return text
+        body = text.lstrip()
+        if not body:
+            return ""
+        self._open = False
+        return self._gap + body
+
+    def flush(self) -> str:
+        """Return nothing: blanks alone are no addition."""
+        return ""
+
+
+class OverlapSeam:
+    """An own earlier turn: cut the longest repetition of its end with which the continuation begins."""
+
+    def __init__(self, own: str) -> None:
+        tail = own[-_TAIL:]
+        starts = (i for i in range(len(tail)) if i == 0 or tail[i - 1].isspace())
+        self._candidates = [tail[i:] for i in starts if len(tail) - i >= _SHORTEST]
+        self._held = ""
+        self._cut = 0
+
+    def feed(self, text: str) -> str:
+        """Hold `text` while it may still turn out to be a repetition."""
+        if not self._candidates:
+            return text
+        self._held += text
+        for candidate in self._candidates:
+            if self._held.startswith(candidate):
+                self._cut = max(self._cut, len(candidate))
+        self._candidates = [
+            c for c in self._candidates if len(c) > len(self._held) and c.startswith(self._held)
+        ]
+        return "" if self._candidates else self.flush()
+
+    def flush(self) -> str:
+        """Release what is held, less the repetition found."""
+        released = self._held[self._cut :]
+        self._held, self._cut, self._candidates = "", 0, []
+        return released

@@ -1,0 +1,186 @@
+"""How what a turn does becomes events: a chunk's events for an agent, a synthesis' events for the synthesizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from .. import events as ev
+from .emitter import Emitter
+from .provenance import Cut, Fragment
+from .turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk stands among the chunks and sections known so far, counted from 1."""
+
+    current: int
+    total: int
+    section_index: int
+    section_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """Why fragments are taken back."""
+
+    cause: ev.RetractionCause
+    root: str
+    reason: str
+
+
+class Speaker(Protocol):
+    """Says what a turn does."""
+
+    def started(self, turn: Turn) -> None:
+        """The turn begins."""
+        ...
+
+    def wrote(self, turn: Turn, tokens: str) -> None:
+        """New text."""
+        ...
+
+    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+        """A fragment can be read by peers."""
+        ...
+
+    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+        """Text is taken back."""
+        ...
+
+    def completed(self, turn: Turn, now: float) -> None:
+        """The turn ended."""
+        ...
+
+
+class ChunkSpeaker:
+    """Speaks for the agents."""
+
+    def __init__(self, emitter: Emitter, place: Callable[[Turn], Place]) -> None:
+        self._emitter = emitter
+        self._place = place
+
+    def started(self, turn: Turn) -> None:
+        """Emit `chunk_started`."""
+        place = self._place(turn)
+        self._emitter.emit(
+            ev.ChunkStartedEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                section=turn.section,
+                agent=turn.agent.name,
+                role=turn.agent.spec.role,
+                model=turn.model.name,
+                description=f"{turn.agent.role.title} on {turn.section}",
+                current=place.current,
+                total=place.total,
+                section_index=place.section_index,
+                section_total=place.section_total,
+            )
+        )
+
+    def wrote(self, turn: Turn, tokens: str) -> None:
+        """Emit `token_stream`."""
+        self._tokens(turn, tokens, is_final=False)
+
+    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+        """Emit `fragment`."""
+        self._emitter.emit(
+            ev.FragmentEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                fragment=fragment.id,
+                start=fragment.start,
+                end=fragment.end,
+                derived_from=fragment.derived_from,
+            )
+        )
+
+    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+        """Emit `fragments_retracted`."""
+        self._emitter.emit(
+            ev.FragmentsRetractedEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                agent=turn.agent.name,
+                fragments=cut.fragments,
+                keep=cut.keep,
+                cause=retraction.cause,
+                root=retraction.root,
+                reason=retraction.reason,
+            )
+        )
+
+    def completed(self, turn: Turn, now: float) -> None:
+        """Emit the last, possibly empty, `token_stream` and `chunk_completed`."""
+        self._tokens(turn, "", is_final=True)
+        started = now if turn.started is None else turn.started
+        self._emitter.emit(
+            ev.ChunkCompletedEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                agent=turn.agent.name,
+                content=turn.text.text,
+                finish_reason=turn.finish_reason,
+                usage=turn.usage,
+                cost_usd=turn.cost,
+                ttft_s=None if turn.first_content is None else round(turn.first_content - started, 6),
+                duration_s=round(now - started, 6),
+            )
+        )
+
+    def _tokens(self, turn: Turn, tokens: str, *, is_final: bool) -> None:
+        self._emitter.emit(
+            ev.TokenStreamEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                agent=turn.agent.name,
+                tokens=tokens,
+                is_final=is_final,
+            )
+        )
+
+
+class SynthesisSpeaker:
+    """Speaks for the synthesizer, whose text is a section's answer and no chunk."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+
+    def started(self, turn: Turn) -> None:
+        """Say nothing: the first text says it."""
+
+    def wrote(self, turn: Turn, tokens: str) -> None:
+        """Emit `synthesis_stream`."""
+        self._stream(turn, tokens, None)
+
+    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+        """Say nothing: nobody reads a synthesis while it is written."""
+
+    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+        """Emit a `synthesis_stream` that takes text back."""
+        self._stream(turn, "", cut.keep)
+
+    def completed(self, turn: Turn, now: float) -> None:
+        """Emit `synthesis_completed`."""
+        self._emitter.emit(
+            ev.SynthesisCompletedEvent(
+                **self._emitter.stamp(), section=turn.section, content=turn.text.text
+            )
+        )
+
+    def replaced(self, turn: Turn, content: str) -> None:
+        """Put an agent's text in the place of a synthesis that failed."""
+        self._stream(turn, content, 0)
+        self._emitter.emit(
+            ev.SynthesisCompletedEvent(**self._emitter.stamp(), section=turn.section, content=content)
+        )
+
+    def _stream(self, turn: Turn, tokens: str, keep: int | None) -> None:
+        self._emitter.emit(
+            ev.SynthesisStreamEvent(
+                **self._emitter.stamp(), section=turn.section, tokens=tokens, keep=keep
+            )
+        )

@@ -1,0 +1,99 @@
+"""The strategies that ship: `pipeline` and `balanced`, and how a configured one becomes a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import GraphError, UsageError
+from .graph import AgentSpec, Edge, Loop, Strategy
+
+if TYPE_CHECKING:
+    from ..config import Config, StrategyConfig
+
+DEFAULT_STRATEGY = "balanced"
+
+
+def _agents(*roles: str) -> tuple[AgentSpec, ...]:
+    return tuple(AgentSpec(name=role, role=role) for role in roles)
+
+
+def _pipeline() -> Strategy:
+    return Strategy(
+        name="pipeline",
+        agents=_agents("architect", "coder", "reviewer", "refiner", "documenter"),
+        edges=(
+            Edge("architect", "coder"),
+            Edge("architect", "reviewer"),
+            Edge("coder", "reviewer"),
+            Edge("coder", "refiner"),
+            Edge("reviewer", "refiner"),
+            Edge("refiner", "documenter"),
+        ),
+        loop=Loop(reviewer="reviewer", refiner="refiner"),
+        synthesis="section",
+    )
+
+
+def _balanced() -> Strategy:
+    return Strategy(
+        name="balanced",
+        agents=_agents("architect", "coder", "reviewer", "refiner", "documenter"),
+        edges=(
+            Edge("architect", "coder", "live"),
+            Edge("coder", "reviewer", "live"),
+            Edge("coder", "refiner", "live"),
+            Edge("reviewer", "refiner", "live"),
+            Edge("refiner", "documenter", "live"),
+        ),
+        synthesis="live",
+    )
+
+
+BUILT_IN: Mapping[str, Strategy] = {s.name: s for s in (_balanced(), _pipeline())}
+
+
+def resolve_strategy(wanted: str | Strategy | None, config: Config) -> Strategy:
+    """Return the strategy to run: the one asked for, else the configured default, else `balanced`.
+
+    Raises `UsageError` for an unknown name and `GraphError` for a configured graph that cannot run.
+    """
+    if isinstance(wanted, Strategy):
+        return wanted
+    name = wanted or config.default_strategy or DEFAULT_STRATEGY
+    if name in config.strategy:
+        return _configured(name, config.strategy[name])
+    if name in BUILT_IN:
+        return _with_rounds(BUILT_IN[name], config.limits.max_rounds)
+    known = sorted({*BUILT_IN, *config.strategy})
+    raise UsageError(f"unknown strategy {name!r}; known: {', '.join(known)}.")
+
+
+def _with_rounds(strategy: Strategy, rounds: int) -> Strategy:
+    if strategy.loop is None:
+        return strategy
+    return replace(strategy, loop=replace(strategy.loop, max_rounds=rounds))
+
+
+def _configured(name: str, table: StrategyConfig) -> Strategy:
+    specs = {
+        a.name: AgentSpec(name=a.name, role=a.role, prompt=a.prompt, model=a.model) for a in table.agents
+    }
+    if len(specs) < len(table.agents):
+        raise GraphError(f"strategy {name!r} names an agent twice; names must be unique.")
+    synthesizer = AgentSpec(name="synthesizer", role="synthesizer")
+    if table.synthesizer is not None:
+        if table.synthesizer not in specs:
+            raise GraphError(
+                f"strategy {name!r}: synthesizer {table.synthesizer!r} is none of its agents: {', '.join(specs)}."
+            )
+        synthesizer = specs.pop(table.synthesizer)
+    loop = table.loop and Loop(table.loop.reviewer, table.loop.refiner, table.loop.max_rounds or 2)
+    return Strategy(
+        name=name,
+        agents=tuple(specs.values()),
+        edges=tuple(Edge(e.from_, e.to, e.kind) for e in table.edges),
+        synthesizer=synthesizer,
+        loop=loop,
+    )

@@ -1,0 +1,144 @@
+"""The provider streams of a run's turns: opened, continued, stopped, paid for, and tried again.
+
+There is one retry loop, and it ends with the first visible content of a stream: what a user has seen is never
+played again. A failure that may pass is tried again after the provider's Retry-After or a growing pause, then the
+role's next model is taken.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import Enum, auto
+from typing import Final
+
+from facilitair_rust import Closed, Failed, Finished, StreamError
+
+from ..transport import Channel, Clock
+from .budget import Budget
+from .emitter import Emitter
+from .plan import Plan
+from .prompts import Assignment, Brief, compose
+from .seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
+from .turn import Attempt, Phase, Turn, shown_to
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0  # a provider that asks for more is given up for the next model
+
+
+class Ending(Enum):
+    """What the end of a stream means for its turn."""
+
+    CONTINUE = auto()  # stopped by us: go on with what is new
+    ENDED = auto()  # the model has finished its text
+    RETRY = auto()  # waits; `Turn.retry_at` says until when
+    FAILED = auto()  # `Turn.failure` says why
+    NOTHING = auto()  # the turn was over already
+
+
+class Streams:
+    """Opens and ends the streams of turns. `by_id` holds every turn by chunk id."""
+
+    def __init__(
+        self, plan: Plan, channel: Channel, clock: Clock, emitter: Emitter, by_id: dict[str, Turn]
+    ) -> None:
+        self._plan = plan
+        self._channel = channel
+        self._clock = clock
+        self._emitter = emitter
+        self._by_id = by_id
+        self._turns: dict[int, Turn] = {}
+        self._jitter = random.Random(plan.nonce)  # noqa: S311 - spreads retries, guards nothing
+        self.budget = Budget(plan.limits.max_cost, plan.limits.max_tokens)
+
+    def turn_of(self, stream: int) -> Turn | None:
+        """Return the turn that `stream` writes for, or `None` when its text is no longer wanted."""
+        turn = self._turns.get(stream)
+        live = turn is not None and turn.attempt is not None and turn.attempt.stream == stream
+        return turn if live else None
+
+    def refusal(self, turn: Turn, work: Assignment) -> str | None:
+        """Return why the budget does not allow to open a stream for `turn` now."""
+        return self.budget.refusal(turn.model, self._brief(turn, work).characters)
+
+    def open(self, turn: Turn, work: Assignment) -> str | None:
+        """Begin or continue the text of `turn`; return why the budget does not allow it, if it does not."""
+        brief = self._brief(turn, work)
+        refusal = self.budget.refusal(turn.model, brief.characters)
+        if refusal is not None:
+            return refusal
+        request = turn.model.request(brief.messages, max_tokens=None, prefill=brief.prefill)
+        stream = self._channel.open(request)
+        now = self._clock.now()
+        self._turns[stream] = turn
+        self.budget.open(stream, turn.model, brief.characters)
+        turn.attempt = Attempt(stream, now, _seam(turn, brief))
+        turn.phase, turn.retry_at, turn.reasoning = Phase.STREAMING, None, False
+        turn.last_content = turn.last_notice = now
+        return None
+
+    def stop(self, turn: Turn, *, discard: bool) -> None:
+        """Ask the provider to stop; `discard` what still comes, because it follows text taken back."""
+        if turn.attempt is None:
+            return
+        turn.attempt.discard = turn.attempt.discard or discard
+        if turn.phase is Phase.STREAMING:
+            turn.phase = Phase.STOPPING
+        self._channel.close_stream(turn.attempt.stream)
+
+    def end(self, delta: Finished | Failed | Closed) -> tuple[Turn, str, Ending]:
+        """Settle an ended stream: its turn, the text its seam still held, and what follows."""
+        turn = self._turns.pop(delta.stream)
+        turn.account(self.budget.settle(delta.stream, delta.usage))
+        attempt = turn.attempt
+        if attempt is None or attempt.stream != delta.stream or turn.settled:
+            return turn, "", Ending.NOTHING
+        turn.attempt = None
+        held = "" if attempt.discard else attempt.seam.flush()
+        if isinstance(delta, Failed) and turn.phase is Phase.STREAMING:
+            return turn, held, self._failed(turn, attempt, delta.error)
+        if isinstance(delta, Finished) and not attempt.discard:
+            turn.finish_reason = delta.reason
+            return turn, held, Ending.ENDED
+        return turn, held, Ending.CONTINUE
+
+    def _brief(self, turn: Turn, work: Assignment) -> Brief:
+        shown = shown_to(turn, self._by_id)
+        tier = turn.model.tier
+        return compose(self._plan, work, shown, turn.text.text, tier, closing=turn.closed_out)
+
+    def _failed(self, turn: Turn, attempt: Attempt, error: StreamError) -> Ending:
+        reason = f"{turn.model.id}: {error.message} ({error.code})"
+        if attempt.content:
+            turn.failure, turn.finish_reason = reason, "error"
+            return Ending.FAILED
+        now = self._clock.now()
+        pause = self._pause(turn, error)
+        if error.retryable and turn.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
+            turn.tries += 1
+            turn.phase, turn.retry_at = Phase.RETRYING, now + pause
+            self._emitter.say(f"{turn.agent.name}: {reason}; trying again in {pause:.1f} s", "warning")
+            return Ending.RETRY
+        if turn.model_index + 1 < len(turn.agent.models):
+            turn.model_index, turn.tries = turn.model_index + 1, 0
+            turn.phase, turn.retry_at = Phase.RETRYING, now
+            self._emitter.say(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
+            return Ending.RETRY
+        if turn.closed_out:
+            self._emitter.say(f"{turn.agent.name} did not read to the end: {reason}", "warning")
+            return Ending.ENDED
+        turn.failure, turn.finish_reason = reason, "error"
+        return Ending.FAILED
+
+    def _pause(self, turn: Turn, error: StreamError) -> float:
+        if error.retry_after_s is not None:
+            return error.retry_after_s
+        return _FIRST_PAUSE_S * 2**turn.tries * self._jitter.uniform(0.8, 1.2)
+
+
+def _seam(turn: Turn, brief: Brief) -> Seam:
+    own = turn.text.text
+    if not own:
+        return NoSeam()
+    if turn.closed_out:
+        return ParagraphSeam(own)
+    return OverlapSeam(own) if brief.prefill is None else BlankSeam(own)

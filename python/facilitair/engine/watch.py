@@ -1,0 +1,101 @@
+"""The timers of a run: signs of life from silent agents, heartbeats, the time limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from .. import events as ev
+from ..transport import Clock
+from .emitter import Emitter
+from .turn import Phase, Turn
+
+SILENCE_S: Final = 2.0
+HEARTBEAT_S: Final = 15.0
+
+_STATES: dict[Phase, Literal["waiting", "thinking", "writing", "retrying"]] = {
+    Phase.HOLDING: "waiting",
+    Phase.RETRYING: "retrying",
+    Phase.STREAMING: "writing",
+    Phase.STOPPING: "writing",
+}
+
+
+class Watch:
+    """Knows when something has to be said although nothing happened."""
+
+    def __init__(self, emitter: Emitter, clock: Clock, timeout: float | None) -> None:
+        self._emitter = emitter
+        self._clock = clock
+        now = clock.now()
+        self._heartbeat = now + HEARTBEAT_S
+        self._limit = None if timeout is None else now + timeout
+
+    def deadline(self, running: Iterable[Turn]) -> float:
+        """Return when to look again."""
+        times = [self._heartbeat]
+        if self._limit is not None:
+            times.append(self._limit)
+        for turn in running:
+            times.append(_silent_since(turn) + SILENCE_S)
+            if turn.retry_at is not None:
+                times.append(turn.retry_at)
+        return min(times)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the run's time limit is over."""
+        return self._limit is not None and self._clock.now() >= self._limit
+
+    def tick(self, running: Iterable[Turn]) -> None:
+        """Say what is due."""
+        now = self._clock.now()
+        turns = list(running)
+        for turn in turns:
+            if now - _silent_since(turn) >= SILENCE_S:
+                turn.last_notice = now
+                self._thinking(turn, now)
+        if now >= self._heartbeat:
+            self._heartbeat = now + HEARTBEAT_S
+            agents = tuple(_activity(turn, now) for turn in turns)
+            self._emitter.emit(ev.HeartbeatEvent(**self._emitter.stamp(), agents=agents))
+
+    def _thinking(self, turn: Turn, now: float) -> None:
+        self._emitter.emit(
+            ev.AgentThinkingEvent(
+                **self._emitter.stamp(),
+                chunk_id=turn.chunk_id,
+                agent=turn.agent.name,
+                message=_message(turn),
+                waiting_s=round(now - turn.last_content, 6),
+            )
+        )
+
+
+def _silent_since(turn: Turn) -> float:
+    return max(turn.last_content, turn.last_notice)
+
+
+def _message(turn: Turn) -> str:
+    if turn.phase is Phase.HOLDING:
+        return "has written its part and waits for the rest of what it reads"
+    if turn.phase is Phase.RETRYING:
+        return f"waits to try {turn.model.id} again"
+    if turn.reasoning:
+        return f"{turn.model.id} is reasoning"
+    attempt = turn.attempt
+    if attempt is None or not attempt.content:
+        return f"waits for the first words of {turn.model.id}"
+    return f"waits for more from {turn.model.id}"
+
+
+def _activity(turn: Turn, now: float) -> ev.AgentActivity:
+    state = _STATES[turn.phase]
+    if state == "writing" and (turn.attempt is None or not turn.attempt.content):
+        state = "thinking"
+    return ev.AgentActivity(
+        agent=turn.agent.name,
+        chunk_id=turn.chunk_id,
+        state=state,
+        idle_s=round(now - turn.last_content, 6),
+    )

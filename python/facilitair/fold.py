@@ -1,0 +1,136 @@
+"""Folding: how a stream of events becomes the state of the run. One rule, used by every consumer.
+
+`text = text[:keep] + tokens`, where `keep` counts Unicode code points and defaults to the whole. Folding all
+events of a run gives exactly `chunk_completed.content`, `synthesis_completed.content` and
+`task_completed.content`. The reducer never fails on an event that names a chunk it does not know: a viewer that
+came late sees the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import events as ev
+
+
+def fold(events: Iterable[ev.AnyEvent | ev.UnknownEvent]) -> ev.RunState:
+    """Return the state after all `events`, in order."""
+    state = ev.RunState()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunState:
+    """Return the state after `event`. The given state is changed in place, except by a snapshot."""
+    if isinstance(event, ev.UnknownEvent):
+        return state
+    if isinstance(event, ev.StateSnapshotEvent):
+        state = event.state
+    state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
+    match event:
+        case ev.TokenStreamEvent():
+            if chunk := state.chunks.get(event.chunk_id):
+                chunk.text = _spliced(chunk.text, event.keep, event.tokens)
+        case ev.SynthesisStreamEvent():
+            synthesis = _synthesis(state, event.section)
+            synthesis.text = _spliced(synthesis.text, event.keep, event.tokens)
+            synthesis.status = "running"
+        case ev.FragmentEvent():
+            _add_fragment(state, event)
+        case ev.FragmentsRetractedEvent():
+            _retract(state, event)
+        case ev.ChunkStartedEvent():
+            state.chunks[event.chunk_id] = ev.ChunkState(
+                chunk_id=event.chunk_id,
+                section=event.section,
+                agent=event.agent,
+                role=event.role,
+                model=event.model,
+            )
+            state.total_chunks = max(state.total_chunks, event.total)
+        case ev.ChunkCompletedEvent():
+            _complete_chunk(state, event)
+        case ev.SynthesisCompletedEvent():
+            synthesis = _synthesis(state, event.section)
+            synthesis.status = "completed"
+            synthesis.points = event.points
+            synthesis.confidence = event.confidence
+        case ev.PointsUpdatedEvent():
+            _synthesis(state, event.section).points = event.points
+        case ev.SystemMessageEvent():
+            state.messages.append(event.message)
+        case ev.TaskStartedEvent():
+            state.task, state.context, state.strategy = event.task, event.context, event.strategy
+            state.agents, state.simulated = event.agents, event.simulated
+        case ev.TaskProgressEvent():
+            _progress(state, event)
+        case ev.TaskCompletedEvent():
+            _complete_task(state, event)
+        case ev.TaskErrorEvent():
+            state.status, state.content = "failed", event.partial
+            state.usage, state.cost_usd = event.usage, event.cost_usd
+            state.error_code, state.error_message = event.code, event.message
+        case ev.TaskCancelledEvent():
+            state.status, state.content = "cancelled", event.partial
+            state.usage, state.cost_usd = event.usage, event.cost_usd
+            state.error_message = event.reason
+        case _:
+            pass  # announcements that change no state
+    return state
+
+
+def answer(state: ev.RunState) -> str:
+    """Return the sections' syntheses in order, joined by a blank line: what `task_completed.content` must be."""
+    texts = (state.syntheses[s.id].text for s in state.sections if s.id in state.syntheses)
+    return "\n\n".join(text for text in texts if text)
+
+
+def _spliced(text: str, keep: int | None, tokens: str) -> str:
+    return text + tokens if keep is None else text[:keep] + tokens
+
+
+def _synthesis(state: ev.RunState, section: str) -> ev.SynthesisState:
+    return state.syntheses.setdefault(section, ev.SynthesisState(section=section))
+
+
+def _add_fragment(state: ev.RunState, event: ev.FragmentEvent) -> None:
+    if chunk := state.chunks.get(event.chunk_id):
+        chunk.fragments.append(
+            ev.FragmentState(
+                id=event.fragment, start=event.start, end=event.end, derived_from=event.derived_from
+            )
+        )
+
+
+def _retract(state: ev.RunState, event: ev.FragmentsRetractedEvent) -> None:
+    chunk = state.chunks.get(event.chunk_id)
+    if chunk is None:
+        return
+    chunk.text = chunk.text[: event.keep]
+    chunk.fragments = [f for f in chunk.fragments if f.end <= event.keep and f.id not in event.fragments]
+    chunk.status, chunk.finish_reason = "running", None
+
+
+def _complete_chunk(state: ev.RunState, event: ev.ChunkCompletedEvent) -> None:
+    if chunk := state.chunks.get(event.chunk_id):
+        chunk.status = "completed"
+        chunk.finish_reason = event.finish_reason
+        chunk.usage, chunk.cost_usd = event.usage, event.cost_usd
+        chunk.ttft_s, chunk.duration_s = event.ttft_s, event.duration_s
+    state.completed_chunks = sum(c.status == "completed" for c in state.chunks.values())
+
+
+def _progress(state: ev.RunState, event: ev.TaskProgressEvent) -> None:
+    state.sections = event.sections
+    state.total_chunks, state.completed_chunks = event.total_chunks, event.completed_chunks
+    state.estimated_time_s, state.estimated_cost_usd = event.estimated_time_s, event.estimated_cost_usd
+    state.cost_usd = event.cost_usd
+
+
+def _complete_task(state: ev.RunState, event: ev.TaskCompletedEvent) -> None:
+    state.status, state.content = "completed", event.content
+    state.sections, state.points, state.ledger = event.sections, event.points, event.ledger
+    state.confidence, state.usage, state.cost_usd = event.confidence, event.usage, event.cost_usd
+    state.models_used, state.degraded = event.models_used, event.degraded
+    state.simulated = event.simulated

@@ -1,0 +1,173 @@
+"""From the arguments of a call to a plan: everything that can be wrong is found here, before the first event."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+import msgspec
+
+from .engine.graph import AgentSpec, Strategy
+from .engine.influence import SpacedPolicy
+from .engine.plan import Plan, PlannedAgent
+from .engine.strategies import resolve_strategy
+from .errors import UsageError
+from .roles import Role, built_in_roles, find_role
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .providers.catalog import Catalog
+    from .providers.model import Model
+
+MAX_TASK_CHARACTERS: Final = 1 << 20
+MAX_SECTIONS: Final = 64
+ModelsArgument = str | Mapping[str, str | Sequence[str]] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """What a call can decide beside the task and its context; what is left out stays as configured."""
+
+    strategy: str | Strategy | None
+    """The name of a strategy, or a graph of one's own."""
+    preset: str | None
+    """Which models the roles get: fast, balanced, quality, budget, or a configured one."""
+    models: ModelsArgument
+    """"provider/model" for all agents, or a mapping from role to model ("*" is all roles)."""
+    sections: Sequence[str] | None
+    """The parts of the answer; without them the architect's outline decides."""
+    max_cost: float | None
+    """US dollars the run may cost."""
+    max_tokens: int | None
+    """Tokens, in and out, that the run may use."""
+    timeout: float | None
+    """Seconds the run may take."""
+    cache: bool
+    """Whether the cache may answer and store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call whose arguments have been checked; only the models are still to be found."""
+
+    task: str
+    config: Config
+    strategy: Strategy
+    roles: Mapping[str, Role]
+    sections: tuple[str, ...] | None
+
+    @property
+    def specs(self) -> tuple[AgentSpec, ...]:
+        """All agents of the run, the synthesizer last."""
+        return (*self.strategy.agents, self.strategy.synthesizer)
+
+
+def check_request(
+    config: Config, task: str, context: Mapping[str, Any] | None, options: RunOptions
+) -> Request:
+    """Return the request, or raise `UsageError`, `ConfigError` or `GraphError` naming what is wrong with it."""
+    unknown = sorted(set(options) - set(RunOptions.__annotations__))
+    if unknown:
+        raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(RunOptions.__annotations__)}.")
+    strategy, models = options.get("strategy"), options.get("models")
+    config = config.with_overrides(
+        context=_checked_context(context),
+        strategy=strategy if isinstance(strategy, str) else None,
+        preset=options.get("preset"),
+        models=models,
+        max_cost=options.get("max_cost"),
+        max_tokens=options.get("max_tokens"),
+        timeout=options.get("timeout"),
+        cache=options.get("cache"),
+    )
+    graph = resolve_strategy(strategy, config)
+    specs = (*graph.agents, graph.synthesizer)
+    roles = {spec.role: find_role(spec.role, config.roles) for spec in specs}
+    if isinstance(models, Mapping):
+        _check_roles(models, {*roles, *built_in_roles(), *config.roles})
+    return Request(
+        task=_checked_task(task),
+        config=config,
+        strategy=graph,
+        roles=roles,
+        sections=_checked_sections(options.get("sections")),
+    )
+
+
+def make_plan(request: Request, catalog: Catalog) -> Plan:
+    """Return the plan of a checked request with the models that `catalog` has for its roles."""
+    config = request.config
+    agents = {
+        spec.name: PlannedAgent(spec, request.roles[spec.role], _models(spec, catalog))
+        for spec in request.specs
+    }
+    plan = Plan(
+        stream_id=uuid.uuid4().hex,
+        nonce=secrets.token_hex(5),
+        task=request.task,
+        context=config.context,
+        strategy=request.strategy,
+        agents=agents,
+        sections=request.sections,
+        limits=config.limits,
+        policy=SpacedPolicy(max_interrupts=config.limits.max_interrupts),
+        notices=catalog.notices,
+    )
+    _check_priced(plan)
+    return plan
+
+
+def _models(spec: AgentSpec, catalog: Catalog) -> tuple[Model, ...]:
+    return (catalog.resolve(spec.model),) if spec.model else catalog.for_role(spec.role)
+
+
+def _check_priced(plan: Plan) -> None:
+    if plan.limits.max_cost is None:
+        return
+    unknown = sorted({m.id for a in plan.agents.values() for m in a.models if m.price is None})
+    if unknown:
+        raise UsageError(
+            f"a cost limit cannot be kept: the price of {', '.join(unknown)} is unknown. Give it in "
+            f'[pricing."{unknown[0]}"] of facilitair.toml, or limit tokens instead.'
+        )
+
+
+def _checked_task(task: str) -> str:
+    if not task.strip():
+        raise UsageError("the task is empty; say what shall be done.")
+    if len(task) > MAX_TASK_CHARACTERS:
+        raise UsageError(f"the task has {len(task):,} characters; at most {MAX_TASK_CHARACTERS:,} are taken.")
+    if "\0" in task:
+        raise UsageError("the task holds NUL characters, so it is not text; pass text.")
+    return task.strip()
+
+
+def _checked_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    if context is None:
+        return {}
+    if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
+        raise UsageError("the context must be a mapping with text keys.")
+    try:
+        msgspec.json.encode(context)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the context cannot be written as JSON: {error}") from None
+    return dict(context)
+
+
+def _checked_sections(sections: Sequence[str] | None) -> tuple[str, ...] | None:
+    if sections is None:
+        return None
+    titles = tuple(" ".join(title.split()) for title in ([sections] if isinstance(sections, str) else sections))
+    if not titles or not all(titles):
+        raise UsageError("sections: give at least one title, and no empty one.")
+    if len(titles) > MAX_SECTIONS:
+        raise UsageError(f"sections: {len(titles)} are too many; at most {MAX_SECTIONS} are taken.")
+    return titles
+
+
+def _check_roles(models: Mapping[str, object], known: set[str]) -> None:
+    for role in models:
+        if role != "*" and role not in known:
+            raise UsageError(f"models: unknown role {role!r}; known: {', '.join(sorted(known))}.")
