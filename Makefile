@@ -68,7 +68,7 @@ lock: ## Update requirements/*.txt from pyproject.toml; ARGS="--upgrade" for new
 
 clean: ## Remove everything that was made here
 	rm -rf .venv .setup target dist $(extension) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find python tests benches -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The set-up. A stamp is touched when its step is done, so an interrupted step is done again by the next call;
 # each is older than .setup/venv when the environment was made anew.
