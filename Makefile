@@ -20,7 +20,7 @@ rust := $(shell find rust -name target -prune -o -type f -print) Cargo.toml Carg
 base := .setup/runtime .setup/extension
 
 .DELETE_ON_ERROR:
-.PHONY: help run setup test lint lint-python lint-types lint-stubs lint-rust format bench wheel lock clean always
+.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench wheel lock clean always
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -31,8 +31,13 @@ run: $(base) .setup/model ## Let the agents work on TASK="..."; further options 
 setup: $(base) .setup/model ## Do the set-up alone; the command is then .venv/bin/facilitair
 	@echo "Ready: $(bin)/facilitair --help"
 
-test: $(base) .setup/model .setup/dev ## Run all tests, Rust and Python; pytest options in ARGS="-k name"
+test: test-rust test-python ## Run all tests, Rust and Python; pytest options in ARGS="-k name"
+
+# The bindings are tested from Python: a test binary of theirs would link libpython, which Debian keeps in -dev.
+test-rust: .setup/venv
 	cargo test --workspace --exclude facilitair_rust --locked --quiet
+
+test-python: $(base) .setup/model .setup/dev
 	$(bin)/python -m pytest $(ARGS)
 
 lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
