@@ -141,6 +141,14 @@ class Brain:
         known = [{"id": name, "object": "model", "created": 0, "owned_by": OWNER} for name in self._scripts]
         return json_reply({"object": "list", "data": known})
 
+    def reply_to(self, body: bytes) -> Reply | Refusal:
+        """Return what a provider does with that body of a request."""
+        try:
+            request = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return error_reply(400, f"the body is not JSON: {error}")
+        return self.reply(request)
+
     def reply(self, request: object) -> Reply | Refusal:
         """Return what a provider does with a chat-completion request, the decoded JSON of its body."""
         try:
