@@ -20,6 +20,8 @@ rust := $(shell find rust -name target -prune -o -type f -print) Cargo.toml Carg
 base := .setup/runtime .setup/extension
 
 .DELETE_ON_ERROR:
+# Two runs of pip in one environment would disturb each other.
+.NOTPARALLEL:
 .PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench wheel lock clean always
 
 help: ## Show this list
