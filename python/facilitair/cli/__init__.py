@@ -1,0 +1,91 @@
+"""The `facilitair` command.
+
+Data goes one way: arguments become a request, the run's events go to one renderer, its end becomes an exit code.
+Answers and JSON go to standard output, everything else to standard error. Imports that cost time stand inside the
+commands, so that `facilitair --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .exit_codes import ExitCode, for_error
+from .parser import parse
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's arguments) names; return its exit code."""
+    _open_missing_streams()
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except OSError as error:  # standard output or error cannot be written
+        print(f"facilitair: {error}", file=sys.stderr)  # noqa: T201
+        code = ExitCode.FAILED
+    _drop_broken_streams()
+    return int(code)
+
+
+def _run(argv: Sequence[str]) -> int:
+    from ..errors import FacilitairError
+
+    try:
+        return _dispatch(parse(argv))
+    except SystemExit as end:  # argparse: help, version, wrong arguments
+        return end.code if isinstance(end.code, int) else ExitCode.OK
+    except FacilitairError as error:
+        from .render.sanitize import one_line
+
+        print(f"facilitair: {one_line(str(error), 2000)}", file=sys.stderr)  # noqa: T201
+        return for_error(error)
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    match args.command:
+        case "collaborate":
+            from . import collaborate
+
+            return collaborate.run(args)
+        case "replay":
+            from . import replay
+
+            return replay.run(args)
+        case "doctor":
+            from . import doctor
+
+            return doctor.run()
+        case _:
+            from . import simulate
+
+            return simulate.run(args)
+
+
+def _open_missing_streams() -> None:
+    """A process may be started with closed streams; Python then leaves `None` in their place."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _drop_broken_streams() -> None:
+    """Point streams whose reader is gone to nowhere, or the interpreter complains when it flushes them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -1,0 +1,211 @@
+"""The arguments of every command. argparse, because nothing else starts as fast; only the command that was asked
+for is built.
+
+Each command has its own parser instead of a sub-parser, because only a parser of its own lets options stand
+between the positional arguments (`collaborate TASK --language go CONTEXT`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from .exit_codes import ExitCode
+
+_COMMANDS_HELP: Final = """\
+commands:
+  collaborate   let several models work on one task while you watch
+  replay        show a recorded run again
+  doctor        check the configuration and ask each provider for one token
+  simulate      serve scripted models that cost nothing
+
+`facilitair COMMAND --help` tells about one of them.
+
+example:
+  facilitair collaborate "Write a rate limiter" --language python
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"facilitair: {message} (see `{self.prog} --help`)\n")
+
+
+class _Version(argparse.Action):
+    """Prints the version; the compiled module is only loaded for that."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from facilitair_rust import __version__
+
+        parser.exit(ExitCode.OK, f"facilitair {__version__}\n")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments; `command` names what to do. Raises `SystemExit` as argparse does."""
+    name, rest = (argv[0], argv[1:]) if argv else ("", ())
+    if name in PARSERS:
+        args = PARSERS[name]().parse_intermixed_args(rest)
+        args.command = name
+        return args
+    top = top_parser()
+    if not argv:
+        top.error("a command is missing: collaborate, replay, doctor or simulate")
+    return top.parse_args(argv)
+
+
+def top_parser() -> argparse.ArgumentParser:
+    """Return the parser for a call without a known command."""
+    parser = _Parser(
+        prog="facilitair",
+        usage="facilitair [-h] [--version] COMMAND ...",
+        description="Several language models work on one task at the same time, and you watch every one think.",
+        epilog=_COMMANDS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.add_argument("command", choices=list(PARSERS), metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser
+
+
+def _command(name: str, sentence: str, example: str) -> argparse.ArgumentParser:
+    return _Parser(
+        prog=f"facilitair {name}",
+        description=sentence,
+        epilog=f"example:\n  {example}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def collaborate_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair collaborate`."""
+    parser = _command(
+        "collaborate",
+        "Let several models work on one task at the same time; the answer goes to standard output.",
+        'git diff | facilitair collaborate "Review this change" --language python --max-cost 0.10',
+    )
+    add = parser.add_argument
+    add(
+        "task",
+        nargs="?",
+        metavar="TASK",
+        help="what to do; standard input is joined to it, `-` is that alone",
+    )
+    add("context_json", nargs="?", metavar="CONTEXT_JSON", help="the context as a JSON object")
+    context = parser.add_argument_group("context")
+    add = context.add_argument
+    add("--language", metavar="NAME", help="programming language the answer is for")
+    add("--framework", action="append", default=[], metavar="NAME", help="framework in use (repeatable)")
+    add("--context", action="append", default=[], metavar="KEY=VALUE", help="more context; VALUE may be JSON")
+    add = parser.add_argument_group("how it works").add_argument
+    add("--strategy", metavar="NAME", help="which graph of agents: balanced, pipeline, or one of your own")
+    add("--preset", metavar="NAME", help="which models the roles get: fast, balanced, quality, budget")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="[ROLE=]PROVIDER/MODEL",
+        help="model for all roles, or for one (repeatable)",
+    )
+    add(
+        "--section", action="append", default=[], metavar="TITLE", help="a section of the answer (repeatable)"
+    )
+    add("--no-cache", action="store_true", help="neither take a stored answer nor store this one")
+    add = parser.add_argument_group("limits").add_argument
+    add("--max-cost", type=_positive(float, "dollars"), metavar="USD", help="stop before this cost")
+    add("--max-tokens", type=_positive(int, "tokens"), metavar="N", help="stop before this many tokens")
+    add("--timeout", type=_positive(float, "seconds"), metavar="S", help="stop after this many seconds")
+    add = parser.add_argument_group("output").add_argument
+    add("--output", type=Path, metavar="FILE", help="write the answer to FILE as well")
+    add("--record", type=Path, metavar="FILE", help="record the events in FILE, for `facilitair replay`")
+    _add_view(add)
+    return parser
+
+
+def replay_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair replay`."""
+    parser = _command(
+        "replay",
+        "Show a recorded run again, at the speed it had or faster.",
+        "facilitair replay run.jsonl --speed 4",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="what `collaborate --record` wrote")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N|max", help="times the recorded speed (default 1)"
+    )
+    _add_view(parser.add_argument)
+    return parser
+
+
+def doctor_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair doctor`."""
+    return _command(
+        "doctor",
+        "Check the configuration, the extension and each provider with a stream of one token.",
+        "facilitair doctor",
+    )
+
+
+def simulate_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair simulate`."""
+    parser = _command(
+        "simulate",
+        "Serve scripted models over the OpenAI protocol on loopback, faults on demand.",
+        "facilitair simulate --port 8090 --speed 10",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="port to listen on (default: any free)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=_positive(float, "times"),
+        default=1.0,
+        metavar="N",
+        help="times the natural speed of writing (default 1)",
+    )
+    return parser
+
+
+PARSERS: Final[dict[str, Callable[[], argparse.ArgumentParser]]] = {
+    "collaborate": collaborate_parser,
+    "replay": replay_parser,
+    "doctor": doctor_parser,
+    "simulate": simulate_parser,
+}
+
+
+def _add_view(add: Callable[..., Any]) -> None:
+    add("--json", action="store_true", help="one event a line on standard output, instead of the answer")
+    add(
+        "--verbosity",
+        choices=("full", "filtered", "quiet"),
+        default="full",
+        help="everything; without the agents' raw text; errors only (default full)",
+    )
+
+
+def _positive(kind: type[float] | type[int], unit: str) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0")
+        return value
+
+    return convert
+
+
+def _speed(text: str) -> float:
+    return math.inf if text == "max" else _positive(float, "times")(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port between 0 and 65535")
+    return int(text)

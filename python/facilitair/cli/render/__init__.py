@@ -1,0 +1,1 @@
+"""How events become something to read: JSON lines, plain lines, or a terminal."""

@@ -1,0 +1,141 @@
+"""A terminal: times, icons, colours, text as it comes, a box for each synthesis.
+
+Everything scrolls; nothing is drawn again, so no line is lost or doubled in the scrollback whatever the size of
+the window. What is written never passes as markup: it becomes `Text` or goes through `Clean`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TextIO
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, Group
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.segment import Segment
+from rich.text import Text
+
+from . import words
+from .pen import Speaker, Tone
+from .sanitize import clean, one_line
+from .weaver import Piece
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+_COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green")
+_STYLES: Final[dict[Tone, str]] = {"state": "dim", "good": "green", "warning": "yellow", "error": "bold red"}
+_GUTTER: Final = "│ "
+_TAB: Final = "    "
+_NARROWEST: Final = 24
+_WORDS = re.compile(r"\n|[^\S\n]+|\S+")
+
+
+class Clean:
+    """A renderable whose output lost every control sequence that rendering itself did not make.
+
+    Markdown decodes entities (`&#x202e;`), so cleaning its source is not enough.
+    """
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._inner, options):
+            yield segment if segment.control else Segment(clean(segment.text), segment.style)
+
+
+def console_for(out: TextIO) -> Console:
+    """Return a console that writes to the terminal `out`."""
+    return Console(file=out, highlight=False, markup=False, emoji=False)
+
+
+def markdown(text: str) -> Clean:
+    """Return an answer as Markdown that cannot hide where a link leads."""
+    return Clean(Markdown(clean(text), hyperlinks=False))
+
+
+class TerminalPen:
+    """Writes to a terminal through rich."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._chunk: str | None = None  # whose speech the cursor stands in
+        self._column = 0
+        self._breaks = 0  # line ends of the speech not written yet
+
+    def line(self, ts: float, speaker: Speaker | None, text: str, tone: Tone = "state") -> None:
+        """Write one line; a speech it interrupts goes on under a new head."""
+        head = self._head(ts, speaker)
+        self._print(head.append(one_line(text, 1000), _STYLES[tone]))
+
+    def speech(self, speaker: Speaker, piece: Piece) -> None:
+        """Write the piece where the speech stopped, wrapped at words as far as they are known."""
+        text, out = piece.text, Text()
+        if self._chunk != piece.chunk_id:
+            text = text.lstrip("\n") if piece.starts_line else text.lstrip(" ")
+            if not text.strip():
+                return
+            self._end_speech()
+            self._chunk = piece.chunk_id
+            out = self._head(piece.ts, speaker, ":")
+            self._column = out.cell_len
+            self._breaks = int(piece.starts_line and text[0] in " \t")
+        for word in _WORDS.findall(text):
+            self._place(word, out, _COLOURS[speaker.number % len(_COLOURS)])
+        self._console.print(out, end="", soft_wrap=True)
+
+    def struck(self, ts: float, speaker: Speaker, lead: str, text: str) -> None:
+        """Write what was taken back, struck out."""
+        head = self._head(ts, speaker).append(f"{one_line(lead)}: ", _STYLES["warning"])
+        self._print(head.append(one_line(text, 400), "dim strike"))
+
+    def box(self, ts: float, title: str, body: str, foot: tuple[str, ...]) -> None:
+        """Write a synthesis in a box."""
+        items: list[RenderableType] = [markdown(body)] if body else []
+        items += [Text(one_line(item, 400), "dim") for item in foot]
+        heading = Text(f" {words.stamp(ts)} {one_line(title)} ", "bold")
+        self._print(Panel(Group(*items), title=heading, title_align="left", border_style="green"))
+
+    def _head(self, ts: float, speaker: Speaker | None, mark: str = "") -> Text:
+        head = Text.assemble((words.stamp(ts), "dim"), " ")
+        if speaker is None:
+            return head
+        colour = _COLOURS[speaker.number % len(_COLOURS)]
+        return head.append(f"{speaker.icon} ").append(f"{speaker.name}{mark} ", f"bold {colour}")
+
+    def _print(self, renderable: RenderableType) -> None:
+        self._end_speech()
+        self._console.print(renderable)
+
+    def _end_speech(self) -> None:
+        if self._chunk is not None:
+            self._console.print()
+        self._chunk, self._column, self._breaks = None, 0, 0
+
+    def _place(self, word: str, out: Text, colour: str) -> None:
+        if word == "\n":
+            self._breaks += 1
+            return
+        width = max(self._console.width, _NARROWEST) - 1
+        if word.isspace():
+            word = word.replace("\t", _TAB)
+            if not self._breaks and self._column + cell_len(word) > width:
+                self._breaks = 1
+                return
+        elif not self._breaks and self._column + cell_len(word) > width and self._column > len(_GUTTER):
+            self._breaks = 1
+        for part in chop_cells(word, width - len(_GUTTER)):
+            self._begin_lines(out, colour)
+            out.append(part)
+            self._column += cell_len(part)
+            if self._column >= width:
+                self._breaks = 1
+
+    def _begin_lines(self, out: Text, colour: str) -> None:
+        if not self._breaks:
+            return
+        blank = f"{_GUTTER.rstrip()}\n" if self._breaks > 1 else ""
+        out.append("\n").append(blank + _GUTTER, colour)
+        self._column, self._breaks = len(_GUTTER), 0

@@ -1,0 +1,118 @@
+"""What is asked for: arguments and standard input become a checked request. No run begins before this passes."""
+
+from __future__ import annotations
+
+import select
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+MAX_INPUT_BYTES: Final = 1024 * 1024
+_NOTICE_AFTER_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A task with its context, and the models it asks for (`None`: as configured; key `*`: all roles)."""
+
+    task: str
+    context: dict[str, Any]
+    models: dict[str, str] | None
+
+
+def request_from(args: argparse.Namespace, stdin: TextIO | None) -> Request:
+    """Return the request. Raises `UsageError` naming the argument that is wrong."""
+    models = dict(_model(text) for text in args.model)
+    context = _context(args)
+    return Request(task=_task(args.task, stdin), context=context, models=models or None)
+
+
+def _task(argument: str | None, stdin: TextIO | None) -> str:
+    parts = [] if argument is None or argument == "-" else [_text(argument, "the task")]
+    if stdin is not None and (argument == "-" or not stdin.isatty()):
+        parts.append(_checked(_read(stdin, notice=bool(parts)), "standard input"))
+    task = "\n\n".join(part for part in parts if part.strip())
+    if not task:
+        raise UsageError('the task is empty; give it as in `facilitair collaborate "..."`, or on standard input')
+    if len(task.encode()) > MAX_INPUT_BYTES:
+        raise UsageError(_too_large("the task"))
+    return task
+
+
+def _read(stdin: TextIO, *, notice: bool) -> bytes:
+    if notice and not select.select([stdin], [], [], _NOTICE_AFTER_S)[0]:
+        note = "facilitair: waiting for standard input to end; `< /dev/null` goes without it"
+        print(note, file=sys.stderr, flush=True)  # noqa: T201
+    try:
+        return stdin.buffer.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}") from error
+
+
+def _checked(data: bytes, what: str) -> str:
+    if len(data) > MAX_INPUT_BYTES:
+        raise UsageError(_too_large(what))
+    if b"\0" in data:
+        raise UsageError(f"{what} holds NUL bytes: it is binary, not text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is not UTF-8 text: byte {error.start} cannot be decoded") from error
+
+
+def _too_large(what: str) -> str:
+    return f"{what} is larger than {MAX_INPUT_BYTES // 1024 // 1024} MiB; cut it down to what the models need"
+
+
+def _context(args: argparse.Namespace) -> dict[str, Any]:
+    context = {} if args.context_json is None else _context_object(args.context_json)
+    for item in args.context:
+        key, equals, value = item.partition("=")
+        if not key.strip() or not equals:
+            raise UsageError(f"--context {item!r} is not KEY=VALUE")
+        context[_text(key.strip(), "--context")] = _value(_text(value, "--context"))
+    if args.language is not None:
+        context["language"] = _text(args.language, "--language")
+    if args.framework:
+        context["frameworks"] = [_text(name, "--framework") for name in args.framework]
+    return context
+
+
+def _context_object(text: str) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(_text(text, "CONTEXT_JSON"))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UsageError(f"CONTEXT_JSON is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError('CONTEXT_JSON must be a JSON object, such as {"language": "python"}')
+    return value
+
+
+def _value(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _text(argument: str, name: str) -> str:
+    """Return a command-line argument that is really text: the system passes bytes, Python hides what it cannot
+    decode in surrogates."""
+    return _checked(argument.encode("utf-8", "surrogateescape"), name)
+
+
+def _model(text: str) -> tuple[str, str]:
+    role, equals, model = text.partition("=")
+    if not equals or "/" in role:
+        role, model = "*", text
+    provider, _, name = model.partition("/")
+    if not (role and provider and name):
+        raise UsageError(f"--model {text!r} is neither PROVIDER/MODEL nor ROLE=PROVIDER/MODEL")
+    return role, model

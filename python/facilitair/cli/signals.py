@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM: the first asks the run to stop and keep what it has, the second ends the process at once.
+
+Handlers are Python's own (`signal.signal`), not the event loop's: they also run while the loop is stuck in a
+write to a terminal that nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from .exit_codes import ExitCode
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """A context manager inside which the first signal calls `stop` in the event loop."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self.stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._pressed = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals."""
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (the handler's contract)
+        if self._pressed:
+            os._exit(ExitCode.INTERRUPTED)
+        self._pressed = True
+        self._loop.call_soon_threadsafe(lambda: self.stop())
