@@ -1,0 +1,198 @@
+"""What is there to work with: the configuration's choice, else a key, else a local server, else the simulator.
+
+Servers of the user's own are asked which models they have, all at once, within a second and a half, and only where
+the answer matters. No other host is asked anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+
+from .. import pricing
+from ..config import FILE_NAME, Config, is_private_host
+from ..secrets import Secret
+from .catalog import SIMULATOR, Catalog, Installed, table
+
+_PROBE_S: Final = 1.5
+_LARGEST_ANSWER: Final = 4 * 1024 * 1024
+SIMULATOR_NOTICE: Final = (
+    "no key and no local model found: using the built-in simulator; its text is scripted, not written by a model. "
+    "Set OPENAI_API_KEY (or another provider's key) or run `facilitair doctor`"
+)
+
+_NOT_FOR_CHAT: Final = ("embed", "bge-", "rerank", "minilm", "whisper")
+
+
+async def discover(config: Config, env: Mapping[str, str], *, probe_local: bool = True) -> Catalog:
+    """Return the models that can be used, asking local servers unless `probe_local` is false.
+
+    The first of these that is there becomes the primary provider: `[models] provider`; the provider of
+    `[models] default`, or of the preset's default; keys in the order of `table.toml`; servers named by
+    `VLLM_BASE_URL`, `LLAMACPP_BASE_URL`, `OLLAMA_HOST`; Ollama on its own port; the simulator. Raises `ConfigError`
+    for a choice that cannot be used.
+    """
+    catalog = Catalog(config=config, env=env)
+    chosen = _chosen(config)
+    preferred = chosen or _first_with_key(catalog)
+    to_ask = _to_ask(catalog, preferred) if probe_local else []
+    asking = {name: (_list_url(catalog, name), catalog.key(name)) for name in to_ask}
+
+    async with asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(_installed(*where)) for name, where in asking.items()}
+        if preferred and preferred not in asking and preferred != SIMULATOR:
+            # The import takes 0.3 s, and a price is wanted before the first request.
+            group.create_task(asyncio.to_thread(pricing.load))
+    installed = {name: found for name, task in asked.items() if (found := task.result()) is not None}
+
+    primary, notices = _decide(catalog, preferred, installed)
+    return Catalog(config=config, env=env, primary=primary, installed=installed, notices=tuple(notices))
+
+
+def _chosen(config: Config) -> str | None:
+    if config.provider:
+        return config.provider
+    names = config.choice("default") or config.preset_choice(config.preset, "default")
+    return names[0].partition("/")[0] if names else None
+
+
+def _first_with_key(catalog: Catalog) -> str | None:
+    servers = {name for name, spec in table().providers.items() if spec.local}
+    return next((name for name in catalog.available() if name not in servers), None)
+
+
+def _servers(catalog: Catalog) -> list[str]:
+    """Return the local servers to look for: those that somebody placed, and Ollama, which has a port of its own."""
+    servers = [name for name, spec in table().providers.items() if spec.local and name != SIMULATOR]
+    return [name for name in servers if name == "ollama" or catalog.placed_by(name)]
+
+
+def _to_ask(catalog: Catalog, preferred: str | None) -> list[str]:
+    if preferred is None:
+        return _servers(catalog)
+    if preferred == SIMULATOR:
+        return []
+    known = table().providers.get(preferred)
+    host = urlsplit(catalog.base_url(preferred)).hostname or ""
+    return [preferred] if (known and known.local) or is_private_host(host) else []
+
+
+def _decide(
+    catalog: Catalog, preferred: str | None, installed: Mapping[str, tuple[Installed, ...]]
+) -> tuple[str, list[str]]:
+    """Return the primary provider, and what the user should be told."""
+    if preferred is not None:
+        return preferred, _moved(catalog, preferred, installed.get(preferred, ()))
+    notices: list[str] = []
+    for name in _servers(catalog):
+        title, url = table().providers[name].title, catalog.base_url(name)
+        if found := installed.get(name):
+            return name, [*notices, f"no key found: using {title} at {url}, which has {_some(found)}"]
+        if name in installed:
+            hint = " (run `ollama pull NAME`)" if name == "ollama" else ""
+            notices.append(f"{title} runs at {url} but has no model{hint}")
+        elif catalog.placed_by(name):
+            notices.append(f"{title} does not answer at {url}")
+    return SIMULATOR, [*notices, SIMULATOR_NOTICE]
+
+
+def _moved(catalog: Catalog, name: str, found: tuple[Installed, ...]) -> list[str]:
+    """Say so when a provider with presets of its own is somewhere else, where its models may be others."""
+    spec, place = table().providers.get(name), catalog.placed_by(name)
+    if spec is None or place is None or not spec.presets or catalog.config.choice("default"):
+        return []
+    if found:
+        return [f"{place} is {catalog.base_url(name)}, which has {_some(found)}"]
+    notice = (
+        f"{place} is {catalog.base_url(name)}: its models are taken to be named as those of {spec.title}; if they "
+        f'are not, set [models] default = "{name}/NAME" in {FILE_NAME}'
+    )
+    return [notice]
+
+
+def _some(found: tuple[Installed, ...]) -> str:
+    names = ", ".join(model.name for model in found[:3])
+    return names if len(found) <= 3 else f"{names} and {len(found) - 3} more"
+
+
+# --- asking a server -----------------------------------------------------------------------------------------------
+
+
+class _Tag(msgspec.Struct):
+    name: str
+    size: int = 0
+
+
+class _Tags(msgspec.Struct):
+    models: tuple[_Tag, ...] = ()
+
+
+class _Entry(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: tuple[_Entry, ...] = ()
+
+
+def _list_url(catalog: Catalog, name: str) -> str:
+    base_url = catalog.base_url(name)
+    return f"{base_url.removesuffix('/v1')}/api/tags" if name == "ollama" else f"{base_url}/models"
+
+
+async def _installed(url: str, key: Secret | None) -> tuple[Installed, ...] | None:
+    """Return the chat models a server has, in its own order, or `None` when it does not answer as one."""
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            body = await _get(url, {"authorization": f"Bearer {key.reveal()}"} if key else {})
+        if url.endswith("/api/tags"):
+            found = [Installed(tag.name, tag.size) for tag in msgspec.json.decode(body, type=_Tags).models]
+        else:
+            found = [Installed(entry.id) for entry in msgspec.json.decode(body, type=_Models).data]
+    except (OSError, TimeoutError, UnicodeError, h11.ProtocolError, msgspec.DecodeError, _NotAnswered):
+        return None
+    return tuple(model for model in found if not any(word in model.name.lower() for word in _NOT_FOR_CHAT))
+
+
+class _NotAnswered(Exception):  # noqa: N818 - never leaves this module
+    """The server answered something else than 200, or too much."""
+
+
+async def _get(url: str, headers: Mapping[str, str]) -> bytes:
+    """Return the body of a GET. Follows no redirect and no proxy: the host is on this machine or network."""
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    reader, writer = await asyncio.open_connection(host, parts.port or (443 if tls else 80), ssl=tls or None)
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        fields = [
+            ("host", parts.netloc),
+            ("accept", "application/json"),
+            ("connection", "close"),
+            *headers.items(),
+        ]
+        request = h11.Request(method="GET", target=parts.path or "/", headers=fields)
+        writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+        await writer.drain()
+        body = bytearray()
+        while True:
+            event: Any = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await reader.read(65_536))
+            elif isinstance(event, h11.Response) and event.status_code != 200:
+                raise _NotAnswered
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > _LARGEST_ANSWER:
+                    raise _NotAnswered
+            elif isinstance(event, h11.EndOfMessage):
+                return bytes(body)
+            elif isinstance(event, h11.ConnectionClosed):
+                raise _NotAnswered
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,74 @@
+"""The transport over HTTP: the Rust core moves the tokens, this waits for its batches.
+
+Python is woken once for a batch, never for a token. A cancelled `recv` loses nothing: what had arrived stays in the
+core until the next one takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from facilitair_rust import HttpClient, Mux
+
+from ..clock import MonotonicClock
+from ..transport import Delta, HttpRequest
+
+
+class HttpTransport:
+    """Channels over real HTTP that share one pool of connections. Close it when no channel is open any more."""
+
+    def __init__(self, client: HttpClient | None = None) -> None:
+        self._client = HttpClient() if client is None else client
+        self._clock = MonotonicClock()
+
+    @property
+    def clock(self) -> MonotonicClock:
+        """Real time."""
+        return self._clock
+
+    def channel(self) -> HttpChannel:
+        """Return a new, empty channel. It belongs to the event loop that first waits on it."""
+        return HttpChannel(self._client.mux(), self._clock)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._client.close()
+
+
+class HttpChannel:
+    """The HTTP streams of one run, merged."""
+
+    def __init__(self, mux: Mux, clock: MonotonicClock) -> None:
+        self._mux = mux
+        self._clock = clock
+
+    def open(self, request: HttpRequest) -> int:
+        """Start a stream and return its number."""
+        return self._mux.open(request.url, request.headers, request.body, request.timeouts)
+
+    def close_stream(self, stream: int) -> None:
+        """Stop a stream: its connection is closed, and `Closed` is its last delta."""
+        self._mux.close_stream(stream)
+
+    async def recv(self, until: float | None) -> list[Delta]:
+        """Return what has arrived, waiting at the latest until `clock.now()` is `until`; empty means that time came
+        or `wake` was called."""
+        # Under a steady flow there is always a batch; the rest of the loop must get its turn all the same.
+        await asyncio.sleep(0)
+        if batch := self._mux.take():
+            return batch
+        delay = None if until is None else max(0.0, until - self._clock.now())
+        try:
+            async with asyncio.timeout(delay):
+                await self._mux.wait()
+        except TimeoutError:
+            pass
+        return self._mux.take()
+
+    def wake(self) -> None:
+        """Make a waiting `recv` return now."""
+        self._mux.wake()
+
+    async def aclose(self) -> None:
+        """Close every stream and its connection."""
+        self._mux.close()
