@@ -7,7 +7,12 @@ __version__: str
 
 @final
 class Timeouts:
-    """The four clocks of one stream, in seconds. All must be positive and finite."""
+    """The four clocks of one stream, in seconds. All must be positive and finite.
+
+    `connect` runs until the connection stands, `first_content` from there to the first content (a head that comes
+    late included), `between_content` from one content to the next, `total` over everything. Content and reasoning
+    count; comments and empty deltas do not. While a full buffer stops the reading only `total` runs.
+    """
 
     def __new__(
         cls,
@@ -126,14 +131,21 @@ Delta = Content | Reasoning | Finished | Failed | Closed
 
 @final
 class ChatDecoder:
-    """One chat-completion response without I/O: bytes and time in, deltas out. Exactly one of Finished or Failed
-    is its last delta. `Mux` uses it for HTTP; scripted transports use it on a virtual clock."""
+    """One chat-completion response without I/O: bytes and time in, deltas out. Exactly one of Finished, Failed
+    and Closed is its last delta. `Mux` uses it for HTTP; scripted transports use it on a virtual clock."""
 
     def __new__(cls, stream: int, timeouts: Timeouts, now: float) -> Self: ...
+    def add_secret(self, value: str) -> None:
+        """Register a value that must never appear in an error message; `Mux` does so with its headers."""
+
+    def connected(self, now: float) -> None:
+        """The connection stands; `head` implies it."""
+
     def head(self, status: int, headers: Sequence[tuple[str, str]], now: float) -> list[Delta]: ...
     def feed(self, data: bytes, now: float) -> list[Delta]: ...
     def eof(self, now: float) -> list[Delta]: ...
     def connect_failed(self, message: str) -> list[Delta]: ...
+    def close(self) -> list[Delta]: ...
     def deadline(self) -> float | None: ...
     def expire(self, now: float) -> list[Delta]: ...
     @property

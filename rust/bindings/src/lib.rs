@@ -1,0 +1,33 @@
+//! Python bindings of `facilitair-core`: one file per module of the core, nothing but conversion.
+
+#![forbid(unsafe_code)]
+
+mod decoder;
+mod delta;
+mod errors;
+mod mux;
+mod text;
+mod wait;
+mod wake;
+
+use pyo3::prelude::*;
+
+/// The Rust core of Facilitair.
+#[pymodule]
+mod facilitair_rust {
+    use super::*;
+
+    #[pymodule_export]
+    use super::decoder::{ChatDecoder, Timeouts};
+    #[pymodule_export]
+    use super::delta::{Closed, Content, Failed, Finished, Reasoning, StreamError, Usage};
+    #[pymodule_export]
+    use super::mux::{HttpClient, Mux};
+    #[pymodule_export]
+    use super::text::{Boundary, ChunkText, Control, Text};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,159 @@
+//! `HttpClient` and `Mux`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use facilitair_core::stream as core;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyList, PyMapping};
+
+use crate::decoder::Timeouts;
+use crate::delta;
+use crate::errors::Error;
+use crate::wait::{Purpose, Wait};
+use crate::wake::{Bell, Tie, Waiters};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Connections shared by many multiplexers: HTTP/1.1, rustls, kept alive, proxies from the environment.
+#[pyclass(frozen, module = "facilitair_rust")]
+pub struct HttpClient(Mutex<Option<core::Client>>);
+
+#[pymethods]
+impl HttpClient {
+    #[new]
+    #[pyo3(signature = (*, user_agent=concat!("facilitair/", env!("CARGO_PKG_VERSION"))))]
+    fn new(py: Python<'_>, user_agent: &str) -> Result<Self, Error> {
+        // Reads the system's certificates from disk.
+        let client = py.detach(|| core::Client::new(user_agent))?;
+        Ok(Self(Mutex::new(Some(client))))
+    }
+
+    /// A new multiplexer over these connections.
+    #[pyo3(signature = (*, buffered_bytes=65536))]
+    fn mux(&self, py: Python<'_>, buffered_bytes: usize) -> PyResult<Mux> {
+        let client = lock(&self.0).clone();
+        let client = client.ok_or_else(|| Error::Runtime("this HttpClient is closed".to_owned()))?;
+        Mux::new(py, client, buffered_bytes)
+    }
+
+    /// Refuse new multiplexers; idle connections close with the last multiplexer.
+    fn close(&self) {
+        lock(&self.0).take();
+    }
+}
+
+/// Merges many chat streams; each batch holds what arrived since the last one.
+///
+/// `async for batch in mux` ends when every stream opened so far has ended and been delivered, or after
+/// `close`. One stream buffers at most `buffered_bytes`; past that its socket is not read until Python takes a
+/// batch. Belongs to one event loop (the one that first waits).
+#[pyclass(frozen, module = "facilitair_rust")]
+pub struct Mux {
+    core: core::Mux,
+    waiters: Py<Waiters>,
+    tie: Mutex<Option<Tie>>,
+}
+
+fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    GET.import(py, "asyncio", "get_running_loop")?.call0()
+}
+
+impl Mux {
+    fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize) -> PyResult<Self> {
+        let bell = Arc::new(Bell::new()?);
+        let waiters = Py::new(py, Waiters::new(Arc::clone(&bell)))?;
+        let waker = Box::new(move || bell.ring());
+        let core = core::Mux::new(client, buffered_bytes, waker).map_err(Error::from)?;
+        Ok(Self { core, waiters, tie: Mutex::new(None) })
+    }
+
+    pub fn core(&self) -> &core::Mux {
+        &self.core
+    }
+
+    /// A future of the running loop that the next arrival resolves.
+    pub fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let event_loop = running_loop(py)?;
+        {
+            let mut tie = lock(&self.tie);
+            match &*tie {
+                None => *tie = Some(Tie::new(self.waiters.bind(py), &event_loop)?),
+                Some(tie) if tie.is_to(&event_loop) => {}
+                Some(_) => return Err(PyRuntimeError::new_err("this Mux belongs to another event loop")),
+            }
+        }
+        let future = event_loop.call_method0("create_future")?;
+        self.waiters.get().add(future.clone().unbind());
+        Ok(future)
+    }
+
+    fn untie(&self, py: Python<'_>) {
+        let tie = lock(&self.tie).take();
+        if let Some(tie) = tie {
+            tie.undo(self.waiters.bind(py));
+        }
+    }
+}
+
+#[pymethods]
+impl Mux {
+    /// Start a request; gives the number of its stream. A request that cannot be sent is a stream that fails.
+    #[pyo3(signature = (url, headers, body, timeouts=None))]
+    fn open(
+        &self,
+        url: &str,
+        headers: &Bound<'_, PyMapping>,
+        body: &[u8],
+        timeouts: Option<&Timeouts>,
+    ) -> PyResult<u64> {
+        let headers: Vec<(String, String)> = headers.items()?.extract()?;
+        let timeouts = timeouts.map_or_else(core::Timeouts::default, core::Timeouts::from);
+        let opened = self.core.open(url, &headers, body.to_vec(), timeouts).map_err(Error::from)?;
+        Ok(opened.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?)
+    }
+
+    /// Stop a stream and its connection; `Closed` follows what had arrived. Does nothing for an ended one.
+    fn close_stream(&self, stream: u64) {
+        self.core.close_stream(stream);
+    }
+
+    /// What has arrived, possibly nothing.
+    pub fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        delta::list(py, self.core.take())
+    }
+
+    /// Wait until there is something to take, the multiplexer is closed, or `wake` is called.
+    fn wait(slf: Py<Self>) -> Wait {
+        Wait::new(slf, Purpose::Wait)
+    }
+
+    /// End one wait although nothing arrived; `async for` then gets an empty batch. From any thread.
+    fn wake(&self) {
+        self.core.wake();
+    }
+
+    /// Stop all streams and forget what they hold.
+    fn close(&self, py: Python<'_>) {
+        self.core.close();
+        self.untie(py);
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__(slf: Py<Self>) -> Wait {
+        Wait::new(slf, Purpose::Batch)
+    }
+}
+
+impl Drop for Mux {
+    fn drop(&mut self) {
+        Python::try_attach(|py| self.untie(py));
+    }
+}

@@ -1,0 +1,90 @@
+//! What `wait()` and `__anext__()` give: an awaitable that is done at once when something has arrived.
+//!
+//! Otherwise it waits on one future per wait. The batch is taken only when the waiting task runs again, so
+//! that a cancelled wait loses nothing.
+
+use std::sync::{Mutex, PoisonError};
+
+use facilitair_core::stream::Waiting;
+use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
+use pyo3::prelude::*;
+
+use crate::mux::Mux;
+
+/// What the awaitable is for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Purpose {
+    Wait,
+    Batch,
+}
+
+#[pyclass(frozen, module = "facilitair_rust")]
+pub struct Wait {
+    mux: Py<Mux>,
+    purpose: Purpose,
+    /// Keeps the future that the task waits on.
+    future: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Wait {
+    pub fn new(mux: Py<Mux>, purpose: Purpose) -> Self {
+        Self { mux, purpose, future: Mutex::new(None) }
+    }
+
+    /// The value, if there is no need to wait (any longer).
+    fn value(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let mux = self.mux.bind(py).get();
+        if self.purpose == Purpose::Wait {
+            return Ok((mux.core().wait() != Waiting::Begun).then(|| py.None()));
+        }
+        loop {
+            let batch = mux.take(py)?;
+            if !batch.is_empty() {
+                return Ok(Some(batch.into_any().unbind()));
+            }
+            if mux.core().is_finished() {
+                return Err(PyStopAsyncIteration::new_err(()));
+            }
+            match mux.core().wait() {
+                Waiting::Begun => return Ok(None),
+                Waiting::Needless => {}
+                Waiting::Woken => return Ok(Some(batch.into_any().unbind())),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Wait {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let earlier = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(value) = self.value_after(py, earlier)? {
+            return Err(PyStopIteration::new_err((value,)));
+        }
+        let future = self.mux.bind(py).get().future(py)?;
+        // What asyncio's own future does when awaited: tells the task that this yield is a wait.
+        future.setattr("_asyncio_future_blocking", true)?;
+        let future = future.unbind();
+        *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future.clone_ref(py));
+        Ok(future)
+    }
+}
+
+impl Wait {
+    /// A `wait()` that was woken is done, whatever another waiter has taken meanwhile.
+    fn value_after(&self, py: Python<'_>, earlier: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+        if earlier.is_some() && self.purpose == Purpose::Wait {
+            let _ = self.mux.bind(py).get().core().wait();
+            return Ok(Some(py.None()));
+        }
+        self.value(py)
+    }
+}

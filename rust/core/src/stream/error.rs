@@ -1,0 +1,250 @@
+//! Why a stream failed, and the scrubbing of what providers say about it.
+//!
+//! A provider may echo the key it was sent, and whatever it says may reach a terminal: messages are
+//! shortened, stripped of control characters and of anything that looks like a key.
+
+use std::fmt;
+
+/// Longest message kept, in code points.
+const MESSAGE_LIMIT: usize = 500;
+const REDACTED: &str = "[redacted]";
+/// A shorter secret would redact ordinary words.
+const SHORTEST_SECRET: usize = 6;
+
+/// The kinds of failure, as they are named to users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The URL or a header cannot be sent.
+    InvalidRequest,
+    /// No connection, or it broke before the response began.
+    ConnectFailed,
+    /// The connect clock ran out.
+    ConnectTimeout,
+    /// The certificate or the handshake was refused.
+    TlsFailed,
+    /// Connected, but no content within its clock.
+    FirstContentTimeout,
+    /// Content stopped for longer than its clock.
+    StallTimeout,
+    /// The whole response took longer than its clock.
+    TotalTimeout,
+    /// A status that is not a success and has no code of its own.
+    HttpStatus,
+    /// 429, or a rate limit reported in the stream.
+    RateLimited,
+    /// 401 or 403.
+    AuthFailed,
+    /// The bytes ended before the response did.
+    Truncated,
+    /// The provider reported an error after a successful status.
+    ProviderError,
+    /// Bytes that are not what the protocol says.
+    Malformed,
+    /// One event or body above the size limit.
+    TooLarge,
+}
+
+impl ErrorCode {
+    /// The name users see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
+            Self::FirstContentTimeout => "first_content_timeout",
+            Self::StallTimeout => "stall_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::HttpStatus => "http_status",
+            Self::RateLimited => "rate_limited",
+            Self::AuthFailed => "auth_failed",
+            Self::Truncated => "truncated",
+            Self::ProviderError => "provider_error",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// Whether the same request may succeed when sent again, where no status says otherwise.
+    fn retryable(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::FirstContentTimeout
+                | Self::StallTimeout
+                | Self::RateLimited
+                | Self::Truncated
+                | Self::Malformed
+        )
+    }
+}
+
+/// Why one stream failed. Holds no header, key or request body.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+#[non_exhaustive]
+pub struct StreamError {
+    /// The kind.
+    pub code: ErrorCode,
+    /// For people; already scrubbed.
+    pub message: String,
+    /// The HTTP status, or the numeric code of an error reported in the stream.
+    pub status: Option<u16>,
+    /// How long the provider asks to wait.
+    pub retry_after_s: Option<f64>,
+    /// Whether the same request may succeed when sent again.
+    pub retryable: bool,
+}
+
+impl StreamError {
+    /// An error without a status. `message` must not hold a secret; see [`Scrubber`].
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status: None, retry_after_s: None, retryable: code.retryable() }
+    }
+
+    /// Adds a status, which then decides whether a retry makes sense.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self.retryable = matches!(status, 408 | 409 | 429) || status >= 500;
+        self
+    }
+}
+
+/// Timeouts that are not positive and finite.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("timeout {name}={value} must be positive and finite")]
+pub struct InvalidTimeouts {
+    /// Which clock.
+    pub name: &'static str,
+    /// What was given.
+    pub value: f64,
+}
+
+/// Removes secrets and control characters from messages of one stream.
+#[derive(Clone, Default)]
+pub struct Scrubber {
+    secrets: Vec<String>,
+}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scrubber({})", self.secrets.len())
+    }
+}
+
+impl Scrubber {
+    /// Registers a value that must never appear in a message, such as a header's.
+    pub fn add_secret(&mut self, value: &str) {
+        let value = value.trim();
+        let bare = value.split_once(' ').map_or(value, |(_, credentials)| credentials.trim());
+        for secret in [value, bare] {
+            if secret.len() >= SHORTEST_SECRET && !self.secrets.iter().any(|known| known == secret) {
+                self.secrets.push(secret.to_owned());
+            }
+        }
+    }
+
+    /// The message as it may be shown.
+    #[must_use]
+    pub fn clean(&self, message: &str) -> String {
+        let mut text = message.to_owned();
+        for secret in &self.secrets {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), REDACTED);
+            }
+        }
+        shorten(&redact_patterns(&printable(&text)))
+    }
+}
+
+/// Control and bidirectional characters become blanks, and blanks in a row become one.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(4 * MESSAGE_LIMIT));
+    for c in text.chars() {
+        let blank = c.is_whitespace() || c.is_control() || is_invisible(c);
+        match (blank, out.is_empty() || out.ends_with(' ')) {
+            (false, _) => out.push(c),
+            (true, false) => out.push(' '),
+            (true, true) => {}
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_LIMIT) {
+        None => text.to_owned(),
+        Some(_) => {
+            let mut short: String = text.chars().take(MESSAGE_LIMIT - 1).collect();
+            short.push('…');
+            short
+        }
+    }
+}
+
+/// Prefixes of provider keys; what follows them up to the next delimiter is a key.
+const KEY_PREFIXES: [&str; 9] = ["sk-", "sk_", "gsk_", "xai-", "AIza", "hf_", "pplx-", "r8_", "nvapi-"];
+
+fn redact_patterns(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut after_scheme = false;
+    for piece in text.split_inclusive(is_delimiter) {
+        let word = piece.trim_end_matches(is_delimiter);
+        let rest = &piece[word.len()..];
+        if is_key(word) || (after_scheme && word.len() >= SHORTEST_SECRET) {
+            out.push_str(REDACTED);
+        } else {
+            out.push_str(word);
+        }
+        out.push_str(rest);
+        if !word.is_empty() {
+            after_scheme = word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
+        }
+    }
+    out
+}
+
+fn is_delimiter(c: char) -> bool {
+    !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '*' | '~' | '+' | '/'))
+}
+
+fn is_key(word: &str) -> bool {
+    KEY_PREFIXES.iter().any(|prefix| word.len() >= prefix.len() + 8 && word.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redacts_registered_values_and_patterns() {
+        let mut scrubber = Scrubber::default();
+        scrubber.add_secret("Bearer abcdef123456");
+        let said = scrubber.clean("bad key abcdef123456, Bearer zzzzzzzzz, 'sk-proj-0123456789' and sk-1");
+        assert_eq!(said, "bad key [redacted], Bearer [redacted], '[redacted]' and sk-1");
+    }
+
+    #[test]
+    fn removes_control_characters_and_shortens() {
+        let said = Scrubber::default().clean(&format!("a\u{1b}[31m\r\n\tb\u{202e}{}", "x".repeat(900)));
+        assert!(said.starts_with("a [31m b x"));
+        assert_eq!(said.chars().count(), MESSAGE_LIMIT);
+    }
+
+    #[test]
+    fn debug_hides_secrets() {
+        let mut scrubber = Scrubber::default();
+        scrubber.add_secret("supersecret");
+        assert_eq!(format!("{scrubber:?}"), "Scrubber(1)");
+    }
+}

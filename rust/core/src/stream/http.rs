@@ -1,0 +1,241 @@
+//! The connections: HTTP/1.1 over rustls on one background thread for the whole process.
+//!
+//! Not supported on purpose: HTTP/2 (one stalled connection would stall all streams on it), redirects
+//! (a key must never go to another host), compression (it delays tokens). Proxies come from the
+//! environment. A forked child starts its own thread; clients from before the fork are refused there.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use tokio::runtime::Handle;
+use tower::{Layer, Service};
+
+use super::error::{ErrorCode, StreamError};
+
+/// Servers commonly drop idle connections after a minute or more.
+const IDLE: Duration = Duration::from_secs(55);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The background thread could not be started.
+    #[error("cannot start the I/O thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The TLS or proxy settings of this machine cannot be used.
+    #[error("cannot set up HTTP: {0}")]
+    Setup(String),
+    /// The client was made before a fork, and its thread stayed in the parent.
+    #[error("this client was made before a fork; make a new one in the child")]
+    Forked,
+}
+
+/// Connections that multiplexers share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    io: Handle,
+    pid: u32,
+}
+
+impl Client {
+    /// A client of this process; starts the I/O thread if there is none.
+    ///
+    /// # Errors
+    /// When the thread or TLS cannot be set up.
+    pub fn new(user_agent: &str) -> Result<Self, ClientError> {
+        // Fails when the process has a provider already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let io = io_thread()?;
+        let http = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .tcp_nodelay(true)
+            .pool_idle_timeout(IDLE)
+            .connector_layer(NoticeLayer)
+            .build()
+            .map_err(|error| ClientError::Setup(root_cause(&error)))?;
+        Ok(Self { http, io, pid: std::process::id() })
+    }
+
+    /// Where to spawn what this client's connections need.
+    ///
+    /// # Errors
+    /// In a process that inherited the client over a fork.
+    pub(super) fn io(&self) -> Result<&Handle, ClientError> {
+        if self.pid == std::process::id() { Ok(&self.io) } else { Err(ClientError::Forked) }
+    }
+
+    pub(super) fn send(
+        &self,
+        request: reqwest::Request,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = Result<reqwest::Response, StreamError>> + use<> {
+        let sending = CONNECTION.scope(connection, self.http.execute(request));
+        async move { sending.await.map_err(|error| transport_error(&error)) }
+    }
+}
+
+struct Io {
+    pid: u32,
+    handle: Handle,
+}
+
+static IO: Mutex<Option<Io>> = Mutex::new(None);
+
+fn io_thread() -> std::io::Result<Handle> {
+    let mut io = IO.lock().unwrap_or_else(PoisonError::into_inner);
+    let pid = std::process::id();
+    if let Some(io) = io.as_ref().filter(|io| io.pid == pid) {
+        return Ok(io.handle.clone());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("facilitair-io".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    *io = Some(Io { pid, handle: handle.clone() });
+    Ok(handle)
+}
+
+/// Builds a chat request; values that must not be repeated to anybody come with it.
+pub(super) fn request(
+    url: &str,
+    headers: &[(String, String)],
+    body: Vec<u8>,
+) -> Result<(reqwest::Request, Vec<String>), StreamError> {
+    let invalid = |message: String| StreamError::new(ErrorCode::InvalidRequest, message);
+    let url = reqwest::Url::parse(url).map_err(|error| invalid(format!("the URL is invalid: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(invalid("the URL must be http or https and name a host".to_owned()));
+    }
+    let mut secrets: Vec<String> = url.password().map(str::to_owned).into_iter().collect();
+    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    map.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in headers {
+        let key: HeaderName =
+            name.parse().map_err(|_| invalid(format!("the header name {name:?} is invalid")))?;
+        let mut content = HeaderValue::from_str(value)
+            .map_err(|_| invalid(format!("the value of the header {name:?} is invalid")))?;
+        if is_secret(key.as_str()) {
+            content.set_sensitive(true);
+            secrets.push(value.clone());
+        }
+        map.insert(key, content);
+    }
+    let mut request = reqwest::Request::new(reqwest::Method::POST, url);
+    *request.headers_mut() = map;
+    *request.body_mut() = Some(body.into());
+    Ok((request, secrets))
+}
+
+fn is_secret(header: &str) -> bool {
+    ["auth", "key", "token", "secret", "cookie"].iter().any(|part| header.contains(part))
+}
+
+fn transport_error(error: &reqwest::Error) -> StreamError {
+    let cause = root_cause(error);
+    let code = match () {
+        () if error.is_builder() => ErrorCode::InvalidRequest,
+        () if is_tls(error) => ErrorCode::TlsFailed,
+        () => ErrorCode::ConnectFailed,
+    };
+    StreamError::new(code, if error.is_connect() { format!("cannot connect: {cause}") } else { cause })
+}
+
+/// The innermost error says what happened; the ones around it only repeat the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut inner = error.source();
+    while let Some(cause) = inner {
+        // An I/O error hides the handshake's error inside itself, not in its source.
+        let hidden = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if cause.is::<rustls::Error>() || hidden.is_some_and(|hidden| hidden.is::<rustls::Error>()) {
+            return true;
+        }
+        inner = cause.source();
+    }
+    false
+}
+
+tokio::task_local! {
+    static CONNECTION: Arc<Connection>;
+}
+
+/// Tells a request whether it still waits for a connection: reqwest itself does not say.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    connecting: AtomicBool,
+}
+
+impl Connection {
+    /// Whether the request has a connection, new or reused. True only after the first poll of the request.
+    pub(super) fn stands(&self) -> bool {
+        !self.connecting.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct NoticeLayer;
+
+impl<S> Layer<S> for NoticeLayer {
+    type Service = Notice<S>;
+
+    fn layer(&self, connector: S) -> Notice<S> {
+        Notice { connector }
+    }
+}
+
+/// Wraps the connector, which runs on the first poll of a request that finds no idle connection.
+#[derive(Debug, Clone)]
+struct Notice<S> {
+    connector: S,
+}
+
+impl<S, R> Service<R> for Notice<S>
+where
+    S: Service<R>,
+    S::Future: Send + 'static,
+    S::Response: 'static,
+    S::Error: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.connector.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: R) -> Self::Future {
+        let connecting = self.connector.call(target);
+        let connection = CONNECTION.try_with(Arc::clone).ok();
+        if let Some(connection) = &connection {
+            connection.connecting.store(true, Ordering::Relaxed);
+        }
+        Box::pin(async move {
+            let connected = connecting.await;
+            if let (Ok(_), Some(connection)) = (&connected, connection) {
+                connection.connecting.store(false, Ordering::Relaxed);
+            }
+            connected
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! Chat-completion streams, from bytes to deltas.
+//!
+//! `sse` frames, `delta` reads the JSON of one event, `clocks` and `decoder` are the sans-I/O state of
+//! one response, `http` and `mux` move the bytes, `text` cuts what was written into fragments. Only
+//! `http` and `mux` do I/O; the rest works on any clock, given as seconds.
+
+pub mod clocks;
+pub mod decoder;
+pub mod delta;
+pub mod error;
+pub mod http;
+pub mod mux;
+mod refusal;
+pub mod sse;
+pub mod text;
+mod transfer;
+
+pub use clocks::{Clocks, Seconds, Timeouts};
+pub use decoder::ChatDecoder;
+pub use delta::{Delta, Deltas, Usage};
+pub use error::{ErrorCode, InvalidTimeouts, StreamError};
+pub use http::{Client, ClientError};
+pub use mux::{Mux, StreamId, Waiting};
+pub use text::{ChunkText, Segment, TextError};

@@ -1,0 +1,238 @@
+//! Many streams, one consumer.
+//!
+//! Each stream decodes into its own buffer on the I/O thread; the consumer takes what all of them hold in
+//! one go. A buffer above its limit stops the reading of that one socket. Streams are served in the order
+//! in which they got something, a batch is bounded, and what is left comes first in the next: no stream
+//! starves another. The consumer is woken once when it waits and something arrives, never per token.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::clocks::Timeouts;
+use super::delta::{Delta, Deltas};
+use super::error::StreamError;
+use super::http::{self, Client, ClientError};
+use super::transfer::{Signals, Transfer};
+
+/// Names a stream within its multiplexer.
+pub type StreamId = u64;
+
+/// Text in one batch; enough to spread the cost of a wake, little enough for the consumer to stay quick.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Called on the I/O thread, or by [`Mux::wake`]; must not block.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
+/// What [`Mux::wait`] led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The waker will be called.
+    Begun,
+    /// Something has arrived, or the multiplexer is closed.
+    Needless,
+    /// [`Mux::wake`] was called since the last wait.
+    Woken,
+}
+
+/// Merges many chat streams.
+pub struct Mux {
+    shared: Arc<Shared>,
+    client: Client,
+}
+
+/// What the streams and the consumer share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    limit: usize,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct State {
+    streams: HashMap<StreamId, Stream>,
+    /// Streams that hold something, the one that waits longest first.
+    ready: VecDeque<StreamId>,
+    last: StreamId,
+    waiting: bool,
+    woken: bool,
+    closed: bool,
+}
+
+struct Stream {
+    held: Deltas,
+    ended: bool,
+    signals: Arc<Signals>,
+}
+
+impl Mux {
+    /// A multiplexer whose streams hold at most `limit` bytes of text each (and one read more).
+    ///
+    /// # Errors
+    /// When the client belongs to the parent of a fork.
+    pub fn new(client: Client, limit: usize, waker: Waker) -> Result<Self, ClientError> {
+        client.io()?;
+        let shared = Shared { state: Mutex::default(), limit: limit.max(1), waker };
+        Ok(Self { shared: Arc::new(shared), client })
+    }
+
+    /// Starts a request. One that cannot be sent is a stream that fails at once. `None` after
+    /// [`Self::close`].
+    ///
+    /// # Errors
+    /// When the client belongs to the parent of a fork.
+    pub fn open(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+        timeouts: Timeouts,
+    ) -> Result<Option<StreamId>, ClientError> {
+        let io = self.client.io()?;
+        let signals = Arc::new(Signals::default());
+        let Some(id) = self.shared.add(Arc::clone(&signals)) else {
+            return Ok(None);
+        };
+        match http::request(url, headers, body) {
+            Ok((request, secrets)) => {
+                let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, timeouts, &secrets);
+                io.spawn(transfer.run(self.client.clone(), request));
+            }
+            Err(error) => self.shared.refuse(id, error),
+        }
+        Ok(Some(id))
+    }
+
+    /// Stops a stream: its connection closes, what had arrived is delivered, then `Closed`. Does nothing
+    /// for a stream that has ended.
+    pub fn close_stream(&self, id: StreamId) {
+        if let Some(stream) = self.shared.lock().streams.get(&id) {
+            stream.signals.stop.notify_one();
+        }
+    }
+
+    /// What has arrived, possibly nothing.
+    #[must_use]
+    pub fn take(&self) -> Vec<(StreamId, Delta)> {
+        self.shared.lock().take(self.shared.limit)
+    }
+
+    /// Whether every stream so far has ended and was delivered, or the multiplexer was closed.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let state = self.shared.lock();
+        state.closed || state.streams.is_empty()
+    }
+
+    /// Asks for one call of the waker, unless there is no need to wait.
+    #[must_use]
+    pub fn wait(&self) -> Waiting {
+        let mut state = self.shared.lock();
+        if std::mem::take(&mut state.woken) {
+            return Waiting::Woken;
+        }
+        state.waiting = !state.closed && state.ready.is_empty();
+        if state.waiting { Waiting::Begun } else { Waiting::Needless }
+    }
+
+    /// Ends one wait although nothing arrived.
+    pub fn wake(&self) {
+        {
+            let mut state = self.shared.lock();
+            state.woken = true;
+            state.waiting = false;
+        }
+        (self.shared.waker)();
+    }
+
+    /// Stops all streams and forgets what they hold.
+    pub fn close(&self) {
+        let closed = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            state.ready.clear();
+            std::mem::take(&mut state.streams)
+        };
+        for stream in closed.into_values() {
+            stream.signals.stop.notify_one();
+        }
+        (self.shared.waker)();
+    }
+}
+
+impl Drop for Mux {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, signals: Arc<Signals>) -> Option<StreamId> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.last += 1;
+        let id = state.last;
+        state.streams.insert(id, Stream { held: Deltas::default(), ended: false, signals });
+        Some(id)
+    }
+
+    fn refuse(&self, id: StreamId, error: StreamError) {
+        let mut failed = Deltas::default();
+        failed.push(Delta::Failed { error, usage: None });
+        self.deliver(id, &mut failed, true);
+    }
+
+    /// Hands over what a stream got, and `ended` with its last delta. True when its buffer is full.
+    pub(super) fn deliver(&self, id: StreamId, got: &mut Deltas, ended: bool) -> bool {
+        if got.is_empty() {
+            return false;
+        }
+        let (full, wake) = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let Some(stream) = state.streams.get_mut(&id) else {
+                return false;
+            };
+            if stream.held.is_empty() {
+                state.ready.push_back(id);
+            }
+            stream.held.append(got);
+            stream.ended |= ended;
+            (stream.held.bytes() >= self.limit, std::mem::take(&mut state.waiting))
+        };
+        if wake {
+            (self.waker)();
+        }
+        full
+    }
+
+    pub(super) fn is_full(&self, id: StreamId) -> bool {
+        self.lock().streams.get(&id).is_some_and(|stream| stream.held.bytes() >= self.limit)
+    }
+}
+
+impl State {
+    fn take(&mut self, limit: usize) -> Vec<(StreamId, Delta)> {
+        let mut batch = Vec::with_capacity(self.ready.len());
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let held = std::mem::take(&mut stream.held);
+            bytes += held.bytes();
+            if held.bytes() >= limit {
+                stream.signals.room.notify_one();
+            }
+            if stream.ended {
+                self.streams.remove(&id);
+            }
+            batch.extend(held.into_vec().into_iter().map(|delta| (id, delta)));
+        }
+        batch
+    }
+}

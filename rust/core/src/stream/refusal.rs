@@ -1,0 +1,266 @@
+//! What a provider says went wrong: the head of a refused request, an error body, an error in the stream.
+//!
+//! Providers agree on little: `{"error": {"message", "code", "type"}}`, `{"error": "..."}`,
+//! `{"message"}`, `{"detail"}`, a list around any of these, or plain text. Pages of HTML are dropped.
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::error::{ErrorCode, Scrubber, StreamError};
+
+/// A provider that asks for more is as good as gone; callers cap further.
+const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
+
+/// The headers that matter.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    pub(super) is_json: bool,
+    retry_after_s: Option<f64>,
+    location: Option<String>,
+}
+
+impl Head {
+    pub(super) fn read<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
+        let mut head = Self::default();
+        let (mut retry_after, mut retry_after_ms, mut date) = (None, None, None);
+        for (name, value) in headers {
+            match name.to_ascii_lowercase().as_str() {
+                "content-type" => head.is_json = is_json(value),
+                "retry-after" => retry_after = Some(value),
+                "retry-after-ms" => retry_after_ms = value.trim().parse::<f64>().ok().map(|ms| ms / 1000.0),
+                "date" => date = httpdate::parse_http_date(value).ok(),
+                "location" => head.location = Some(without_query(value)),
+                _ => {}
+            }
+        }
+        head.retry_after_s = retry_after_ms
+            .or_else(|| retry_after.and_then(|value| seconds(value, date)))
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
+        head
+    }
+
+    /// The error of a status that is not a success; [`explain`] adds what the body says.
+    pub(super) fn error(self, status: u16) -> StreamError {
+        let message = match (status, self.location) {
+            (300..=399, Some(to)) => format!(
+                "redirected to {to} (HTTP {status}); a redirect is not followed, as the key would go with it"
+            ),
+            _ => format!("HTTP {status}"),
+        };
+        let mut error =
+            StreamError::new(status_code(status, ErrorCode::HttpStatus), message).with_status(status);
+        error.retry_after_s = self.retry_after_s;
+        error
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+fn without_query(location: &str) -> String {
+    location.split(['?', '#']).next().unwrap_or("").to_owned()
+}
+
+/// Seconds, or an HTTP date against the provider's own clock where it sent it.
+fn seconds(value: &str, date: Option<SystemTime>) -> Option<f64> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Some(seconds);
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let now = date.unwrap_or_else(SystemTime::now);
+    Some(until.duration_since(now).map_or(0.0, |wait| wait.as_secs_f64()))
+}
+
+fn status_code(status: u16, otherwise: ErrorCode) -> ErrorCode {
+    match status {
+        401 | 403 => ErrorCode::AuthFailed,
+        429 => ErrorCode::RateLimited,
+        _ => otherwise,
+    }
+}
+
+/// Adds the provider's own words to the error of its status.
+pub(super) fn explain(mut error: StreamError, body: &[u8], scrubber: &Scrubber) -> StreamError {
+    let said = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => {
+            if is_out_of_quota(&value) {
+                error.retryable = false;
+            }
+            message(&value)
+        }
+        Err(_) => plain(body),
+    };
+    let said = said.filter(|said| !said.trim().is_empty());
+    error.message = scrubber.clean(&match said {
+        Some(said) => format!("{}: {said}", error.message),
+        None => error.message,
+    });
+    error
+}
+
+fn plain(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    (!text.trim_start().starts_with('<')).then(|| text.into_owned())
+}
+
+/// Whether the `error` field of a chunk reports anything.
+pub(super) fn is_reported(error: &Value) -> bool {
+    !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some("")
+}
+
+/// The error of an `event: error`.
+pub(super) fn reported_text(data: &str, scrubber: &Scrubber) -> StreamError {
+    match serde_json::from_str::<Value>(data) {
+        Ok(Value::Object(mut object)) => {
+            let inner = object.remove("error").filter(is_reported);
+            reported(&inner.unwrap_or(Value::Object(object)), scrubber)
+        }
+        _ => reported(&Value::String(data.to_owned()), scrubber),
+    }
+}
+
+/// An error object or string that came after a successful status.
+pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
+    let said = message(error).filter(|said| !said.trim().is_empty());
+    let said = scrubber.clean(said.as_deref().unwrap_or("the provider reported an error without a message"));
+    let status = ["code", "status"].iter().find_map(|name| numeric_status(error.get(name)?));
+    let mut failure = StreamError::new(ErrorCode::ProviderError, said);
+    failure.retryable = !is_permanent(error);
+    if let Some(status) = status {
+        failure.code = status_code(status, ErrorCode::ProviderError);
+        failure = failure.with_status(status);
+    } else if labels(error).any(|label| label.contains("rate_limit")) {
+        failure.code = ErrorCode::RateLimited;
+    }
+    if is_out_of_quota(error) {
+        failure.retryable = false;
+    }
+    failure
+}
+
+fn numeric_status(code: &Value) -> Option<u16> {
+    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
+    u16::try_from(number).ok().filter(|status| (400..600).contains(status))
+}
+
+/// The machine-readable names an error gives itself.
+fn labels(error: &Value) -> impl Iterator<Item = String> + '_ {
+    ["code", "type"].into_iter().filter_map(|name| Some(error.get(name)?.as_str()?.to_ascii_lowercase()))
+}
+
+fn is_permanent(error: &Value) -> bool {
+    const PERMANENT: [&str; 7] =
+        ["invalid", "auth", "permission", "not_found", "context_length", "content", "policy"];
+    labels(error).any(|label| PERMANENT.iter().any(|part| label.contains(part)))
+}
+
+/// OpenAI answers 429 when the account is empty; waiting does not help.
+fn is_out_of_quota(error: &Value) -> bool {
+    let inner = error.get("error").unwrap_or(error);
+    labels(inner).any(|label| label.contains("insufficient_quota") || label.contains("billing"))
+}
+
+fn message(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => items.iter().find_map(message),
+        Value::Object(object) => {
+            let said = ["error", "message", "detail", "msg"]
+                .iter()
+                .find_map(|name| object.get(*name).filter(|inner| is_reported(inner)).and_then(message))?;
+            // OpenRouter's own message is generic; the upstream's stands in the metadata.
+            match value.pointer("/metadata/raw").and_then(Value::as_str) {
+                Some(raw) => Some(format!("{said}: {raw}")),
+                None => Some(said),
+            }
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(status: u16, headers: &[(&str, &str)], body: &str) -> StreamError {
+        let head = Head::read(headers.iter().copied());
+        explain(head.error(status), body.as_bytes(), &Scrubber::default())
+    }
+
+    #[test]
+    fn statuses() {
+        for (status, code, retryable) in [
+            (400, ErrorCode::HttpStatus, false),
+            (401, ErrorCode::AuthFailed, false),
+            (403, ErrorCode::AuthFailed, false),
+            (408, ErrorCode::HttpStatus, true),
+            (409, ErrorCode::HttpStatus, true),
+            (429, ErrorCode::RateLimited, true),
+            (503, ErrorCode::HttpStatus, true),
+        ] {
+            let error = explained(status, &[], "");
+            assert_eq!((error.code, error.retryable, error.status), (code, retryable, Some(status)));
+            assert_eq!(error.message, format!("HTTP {status}"));
+        }
+    }
+
+    #[test]
+    fn messages_in_all_their_forms() {
+        for (body, said) in [
+            (r#"{"error":{"message":"m","code":"c"}}"#, "HTTP 400: m"),
+            (r#"{"error":"m"}"#, "HTTP 400: m"),
+            (r#"{"object":"error","message":"m"}"#, "HTTP 400: m"),
+            (r#"{"detail":[{"loc":["body"],"msg":"m"}]}"#, "HTTP 400: m"),
+            (r#"[{"error":{"message":"m"}}]"#, "HTTP 400: m"),
+            (r#"{"error":{"message":"m","metadata":{"raw":"up"}}}"#, "HTTP 400: m: up"),
+            ("plain\nwords", "HTTP 400: plain words"),
+            ("<html>no</html>", "HTTP 400"),
+            ("", "HTTP 400"),
+        ] {
+            assert_eq!(explained(400, &[], body).message, said);
+        }
+    }
+
+    #[test]
+    fn retry_after_in_all_its_forms() {
+        let wait = |headers: &[(&str, &str)]| explained(429, headers, "").retry_after_s;
+        assert_eq!(wait(&[("Retry-After", "7")]), Some(7.0));
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(0.25));
+        let date = ("date", "Sat, 21 Nov 2026 08:00:00 GMT");
+        assert_eq!(wait(&[date, ("retry-after", "Sat, 21 Nov 2026 08:00:30 GMT")]), Some(30.0));
+        assert_eq!(wait(&[date, ("retry-after", "Sat, 21 Nov 2026 07:00:00 GMT")]), Some(0.0));
+        assert_eq!(wait(&[("retry-after", "soon")]), None);
+        assert_eq!(wait(&[("retry-after", "-1")]), None);
+        assert_eq!(wait(&[("retry-after", "1e300")]), Some(LONGEST_RETRY_AFTER_S));
+    }
+
+    #[test]
+    fn an_empty_account_is_not_retried() {
+        let body = r#"{"error":{"message":"pay","code":"insufficient_quota"}}"#;
+        assert!(!explained(429, &[], body).retryable);
+    }
+
+    #[test]
+    fn a_redirect_says_why_it_is_refused() {
+        let error = explained(307, &[("location", "https://other/x?token=1")], "");
+        assert!(error.message.contains("redirected to https://other/x (HTTP 307)"), "{}", error.message);
+        assert!(!error.retryable);
+    }
+
+    #[test]
+    fn errors_in_the_stream() {
+        let read = |data: &str| reported_text(data, &Scrubber::default());
+        let error = read(r#"{"error":{"code":502,"message":"bad gateway"}}"#);
+        assert_eq!((error.code, error.status, error.retryable), (ErrorCode::ProviderError, Some(502), true));
+        let error = read(r#"{"message":"slow down","code":"rate_limit_exceeded"}"#);
+        assert_eq!((error.code, error.retryable), (ErrorCode::RateLimited, true));
+        let error = read(r#"{"error":{"type":"invalid_request_error","message":"no"}}"#);
+        assert!(!error.retryable);
+        assert_eq!(read("boom").message, "boom");
+    }
+}

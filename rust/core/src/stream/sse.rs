@@ -1,0 +1,312 @@
+//! Server-sent events from bytes, as WHATWG's event stream says.
+//!
+//! Lines end at CR, LF or CRLF and nowhere else: U+2028 and U+0085 are text. Any split of the bytes gives
+//! the same events, and each byte is looked at once. One event (and one line) may hold
+//! [`DEFAULT_LIMIT`] bytes, as a peer could otherwise fill the memory. Beyond the standard,
+//! [`SseParser::finish`] hands out a last event that lacks its blank line, for the caller to judge.
+
+use std::borrow::Cow;
+
+/// Largest event, in bytes.
+pub const DEFAULT_LIMIT: usize = 1 << 20;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One dispatched event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event:` field, empty for the default.
+    pub kind: &'a str,
+    /// The `data:` lines, joined by LF.
+    pub data: Cow<'a, str>,
+    /// The last `id:` seen on this stream.
+    pub id: &'a str,
+}
+
+/// An event or a line above the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a server-sent event exceeds {limit} bytes")]
+pub struct EventTooLarge {
+    /// The limit.
+    pub limit: usize,
+}
+
+/// Frames one event stream.
+#[derive(Debug, Clone)]
+pub struct SseParser {
+    limit: usize,
+    started: bool,
+    after_cr: bool,
+    line: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    kind: String,
+    id: String,
+    retry_ms: Option<u64>,
+}
+
+impl Default for SseParser {
+    fn default() -> Self {
+        Self::with_limit(DEFAULT_LIMIT)
+    }
+}
+
+impl SseParser {
+    /// A parser whose events hold at most `limit` bytes.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            limit,
+            started: false,
+            after_cr: false,
+            line: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            kind: String::new(),
+            id: String::new(),
+            retry_ms: None,
+        }
+    }
+
+    /// The last `retry:` field, in milliseconds.
+    #[must_use]
+    pub fn retry_ms(&self) -> Option<u64> {
+        self.retry_ms
+    }
+
+    /// Takes bytes and hands each completed event to `sink`, until it returns false.
+    ///
+    /// # Errors
+    /// When an event grows above the limit; the parser is of no use afterwards.
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut sink: impl FnMut(Event<'_>) -> bool,
+    ) -> Result<(), EventTooLarge> {
+        if self.after_cr && !bytes.is_empty() {
+            self.after_cr = false;
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+        }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            bytes = self.skip_line_end(rest);
+            if !self.end_line(line, &mut sink)? {
+                return Ok(());
+            }
+        }
+        self.line.extend_from_slice(bytes);
+        self.check(self.line.len())
+    }
+
+    /// The end of the bytes: hands out an event that was not closed by a blank line.
+    ///
+    /// # Errors
+    /// When the event is above the limit.
+    pub fn finish(&mut self, mut sink: impl FnMut(Event<'_>) -> bool) -> Result<(), EventTooLarge> {
+        if !self.line.is_empty() && !self.end_line(b"", &mut sink)? {
+            return Ok(());
+        }
+        self.dispatch(&mut sink);
+        Ok(())
+    }
+
+    fn skip_line_end<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
+        match rest {
+            [b'\r', b'\n', after @ ..] => after,
+            [b'\r'] => {
+                self.after_cr = true;
+                &[]
+            }
+            [_, after @ ..] => after,
+            [] => rest,
+        }
+    }
+
+    fn end_line(
+        &mut self,
+        line: &[u8],
+        sink: &mut impl FnMut(Event<'_>) -> bool,
+    ) -> Result<bool, EventTooLarge> {
+        if self.line.is_empty() {
+            return self.read_line(line, sink);
+        }
+        let mut whole = std::mem::take(&mut self.line);
+        whole.extend_from_slice(line);
+        let read = self.read_line(&whole, sink);
+        whole.clear();
+        self.line = whole;
+        read
+    }
+
+    fn read_line(
+        &mut self,
+        line: &[u8],
+        sink: &mut impl FnMut(Event<'_>) -> bool,
+    ) -> Result<bool, EventTooLarge> {
+        self.check(line.len())?;
+        let first = !std::mem::replace(&mut self.started, true);
+        let line = if first { line.strip_prefix(BOM).unwrap_or(line) } else { line };
+        if line.is_empty() {
+            return Ok(self.dispatch(sink));
+        }
+        let (name, value) = match memchr::memchr(b':', line) {
+            None => (line, &b""[..]),
+            Some(colon) => {
+                let value = &line[colon + 1..];
+                (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+            }
+        };
+        self.field(name, value)?;
+        Ok(true)
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), EventTooLarge> {
+        match name {
+            b"data" => {
+                if self.has_data {
+                    self.data.push(b'\n');
+                }
+                self.has_data = true;
+                self.data.extend_from_slice(value);
+                self.check(self.data.len())?;
+            }
+            b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
+            b"id" if !value.contains(&0) => self.id = String::from_utf8_lossy(value).into_owned(),
+            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+                self.retry_ms =
+                    std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()).or(self.retry_ms);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, sink: &mut impl FnMut(Event<'_>) -> bool) -> bool {
+        let go_on = !self.has_data
+            || sink(Event { kind: &self.kind, data: String::from_utf8_lossy(&self.data), id: &self.id });
+        self.has_data = false;
+        self.data.clear();
+        self.kind.clear();
+        go_on
+    }
+
+    fn check(&self, size: usize) -> Result<(), EventTooLarge> {
+        if size > self.limit { Err(EventTooLarge { limit: self.limit }) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Owned = (String, String, String);
+
+    fn events(parser: &mut SseParser, pieces: &[&[u8]]) -> Result<Vec<Owned>, EventTooLarge> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            parser.feed(piece, |e| {
+                out.push((e.kind.to_owned(), e.data.into_owned(), e.id.to_owned()));
+                true
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn data(bytes: &[u8]) -> Vec<String> {
+        let found = events(&mut SseParser::default(), &[bytes]).unwrap();
+        found.into_iter().map(|(_, data, _)| data).collect()
+    }
+
+    #[test]
+    fn line_ends_and_fields() {
+        assert_eq!(data(b"\xef\xbb\xbfdata: a\r\rdata:b\n\ndata: c\r\n\r\n"), ["a", "b", "c"]);
+        assert_eq!(data(b"data: a\ndata\ndata:  b\n\n"), ["a\n\n b"]);
+        assert_eq!(data(b": comment\n\nevent: x\n\ndata: 1\n\n"), ["1"]);
+        assert_eq!(data("data: \u{2028}\u{85}\n\n".as_bytes()), ["\u{2028}\u{85}"]);
+        assert_eq!(data(b"data: not ended\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn kind_is_reset_and_id_stays() {
+        let mut parser = SseParser::default();
+        let bytes = b"event: e\nid: 7\nretry: 250\ndata: 1\n\nretry: x\nid: a\0b\ndata: 2\n\n";
+        let found = events(&mut parser, &[bytes]).unwrap();
+        let expected = [("e", "1", "7"), ("", "2", "7")].map(|(k, d, i)| (k.into(), d.into(), i.into()));
+        assert_eq!(found, expected);
+        assert_eq!(parser.retry_ms(), Some(250));
+    }
+
+    #[test]
+    fn crlf_split_over_reads() {
+        let found =
+            events(&mut SseParser::default(), &[b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n"]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].1, "a\nb");
+    }
+
+    #[test]
+    fn limit_holds_for_lines_and_for_events() {
+        let mut parser = SseParser::with_limit(8);
+        assert!(events(&mut parser, &[b"data: 123456789"]).is_err());
+        let mut parser = SseParser::with_limit(8);
+        assert!(events(&mut parser, &[b"data:123\ndata:123\ndata:123\n"]).is_err());
+    }
+
+    #[test]
+    fn sink_can_stop() {
+        let mut seen = 0;
+        let stop_at_first = |_: Event<'_>| {
+            seen += 1;
+            false
+        };
+        SseParser::default().feed(b"data: 1\n\ndata: 2\n\n", stop_at_first).unwrap();
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn finish_hands_out_the_open_event() {
+        let mut parser = SseParser::default();
+        assert!(events(&mut parser, &[b"data: [DO", b"NE]"]).unwrap().is_empty());
+        let mut last = String::new();
+        parser
+            .finish(|e| {
+                last = e.data.into_owned();
+                true
+            })
+            .unwrap();
+        assert_eq!(last, "[DONE]");
+    }
+
+    fn stream() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("data: "),
+            Just("data"),
+            Just("event: x"),
+            Just("id: 1"),
+            Just(":"),
+            Just("\r"),
+            Just("\n"),
+            Just("\r\n"),
+            Just("\n\n"),
+            Just("ä\u{2028}"),
+            Just("\u{feff}"),
+            Just("retry: 3"),
+            Just("text")
+        ];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(text in stream(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+            let bytes = text.as_bytes();
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            at.extend([0, bytes.len()]);
+            at.sort_unstable();
+            let pieces: Vec<&[u8]> = at.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            let whole = events(&mut SseParser::default(), &[bytes]).unwrap();
+            prop_assert_eq!(events(&mut SseParser::default(), &pieces).unwrap(), whole);
+        }
+    }
+}

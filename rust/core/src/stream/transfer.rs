@@ -1,0 +1,181 @@
+//! One request on the I/O thread: sends it, feeds the decoder, watches the clocks, hands over the deltas.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, LazyLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use reqwest::{Request, Response};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::clocks::{Seconds, Timeouts};
+use super::decoder::ChatDecoder;
+use super::delta::Deltas;
+use super::error::StreamError;
+use super::http::{Client, Connection};
+use super::mux::{Shared, StreamId};
+
+/// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
+const DRAIN: Duration = Duration::from_millis(250);
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn now() -> Seconds {
+    EPOCH.elapsed().as_secs_f64()
+}
+
+fn instant(at: Seconds) -> Instant {
+    *EPOCH + Duration::try_from_secs_f64(at).unwrap_or_default()
+}
+
+/// From the consumer to one stream; both keep until they are seen.
+#[derive(Default)]
+pub(super) struct Signals {
+    pub(super) stop: Notify,
+    pub(super) room: Notify,
+}
+
+pub(super) struct Transfer {
+    id: StreamId,
+    shared: Arc<Shared>,
+    signals: Arc<Signals>,
+    decoder: ChatDecoder,
+    got: Deltas,
+    full: bool,
+}
+
+impl Transfer {
+    pub(super) fn new(
+        id: StreamId,
+        shared: Arc<Shared>,
+        signals: Arc<Signals>,
+        timeouts: Timeouts,
+        secrets: &[String],
+    ) -> Self {
+        let mut decoder = ChatDecoder::new(timeouts, now());
+        secrets.iter().for_each(|secret| decoder.add_secret(secret));
+        Self { id, shared, signals, decoder, got: Deltas::default(), full: false }
+    }
+
+    pub(super) async fn run(mut self, client: Client, request: Request) {
+        let signals = Arc::clone(&self.signals);
+        // The exchange is dropped, and with it the connection, before the end is told.
+        tokio::select! {
+            biased;
+            () = signals.stop.notified() => {}
+            () = self.exchange(&client, request) => {}
+        }
+        self.decoder.close(&mut self.got);
+        self.deliver();
+    }
+
+    async fn exchange(&mut self, client: &Client, request: Request) {
+        let mut timer = pin!(sleep_until(self.deadline()));
+        let Some(mut response) = self.head(client, request, timer.as_mut()).await else {
+            return;
+        };
+        while !self.decoder.done() {
+            if self.full {
+                self.wait_for_room(timer.as_mut()).await;
+                continue;
+            }
+            match self.watch(response.chunk(), timer.as_mut()).await {
+                None => {}
+                Some(Ok(Some(bytes))) => self.decoder.feed(&bytes, now(), &mut self.got),
+                Some(Ok(None) | Err(_)) => self.decoder.eof(now(), &mut self.got),
+            }
+            self.deliver();
+        }
+        let _ = timeout(DRAIN, drain(&mut response)).await;
+    }
+
+    async fn head(
+        &mut self,
+        client: &Client,
+        request: Request,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Option<Response> {
+        let connection = Arc::new(Connection::default());
+        let mut sending = pin!(client.send(request, Arc::clone(&connection)));
+        while !self.decoder.done() {
+            let waiting_to_connect = !self.decoder.is_connected();
+            // Also ready when the connection stands, as another clock runs from there.
+            let progress = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending if waiting_to_connect && connection.stands() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match self.watch(progress, timer.as_mut()).await {
+                None => {}
+                Some(None) => self.decoder.connected(now()),
+                Some(Some(Ok(response))) => {
+                    self.read_head(&response);
+                    return Some(response);
+                }
+                Some(Some(Err(error))) => self.fail(error),
+            }
+            self.deliver();
+        }
+        None
+    }
+
+    fn read_head(&mut self, response: &Response) {
+        let headers = response.headers().iter();
+        let text = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        self.decoder.head(response.status().as_u16(), text, now());
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        self.decoder.fail(error, &mut self.got);
+    }
+
+    /// Waits until the consumer took what it holds of this stream; nothing is read meanwhile.
+    async fn wait_for_room(&mut self, mut timer: Pin<&mut Sleep>) {
+        self.decoder.pause(now());
+        let signals = Arc::clone(&self.signals);
+        while self.shared.is_full(self.id) && !self.decoder.done() {
+            let _ = self.watch(signals.room.notified(), timer.as_mut()).await;
+        }
+        self.full = false;
+        self.decoder.resume(now());
+        self.deliver();
+    }
+
+    /// `work`, or `None` when a clock wants to be looked at before it is done.
+    async fn watch<T>(&mut self, work: impl Future<Output = T>, mut timer: Pin<&mut Sleep>) -> Option<T> {
+        // Each content moves the deadline back, which can wait until the timer fires.
+        let deadline = self.deadline();
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = timer.as_mut() => {
+                self.tick(timer);
+                None
+            }
+        }
+    }
+
+    fn tick(&mut self, timer: Pin<&mut Sleep>) {
+        self.decoder.expire(now(), &mut self.got);
+        timer.reset(self.deadline());
+    }
+
+    fn deadline(&self) -> Instant {
+        instant(self.decoder.deadline().unwrap_or_default())
+    }
+
+    fn deliver(&mut self) {
+        if !self.got.is_empty() {
+            self.full = self.shared.deliver(self.id, &mut self.got, self.decoder.done());
+        }
+    }
+}
+
+async fn drain(response: &mut Response) {
+    while let Ok(Some(_)) = response.chunk().await {}
+}
