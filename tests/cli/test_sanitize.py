@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,9 @@ from facilitair.cli.render.sanitize import Sanitizer, clean, one_line
 # Text rich in what starts, parts and ends control sequences.
 hostile = st.text(
     st.one_of(
-        st.sampled_from("\x1b\x9b\x9d\x90\x98\x9e\x9f\x9c\x07\x18\x1a[]PX^_\\;?0mHJ hcL\n\t\r\b\x00\u202e\u2066"),
+        st.sampled_from(
+            "\x1b\x9b\x9d\x90\x98\x9e\x9f\x9c\x07\x18\x1a[]PX^_\\;?0mHJ hcL\n\t\r\b\x00\u202e\u2066"
+        ),
         st.characters(),
     ),
     max_size=200,
@@ -25,7 +28,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def test_any_split_gives_what_the_whole_gives(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     sanitizer = Sanitizer()
-    pieces = [sanitizer.feed(text[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [sanitizer.feed(text[start:end]) for start, end in pairwise(edges)]
     assert "".join(pieces) == clean(text)
 
 

@@ -40,7 +40,9 @@ def _task(argument: str | None, stdin: TextIO | None) -> str:
         parts.append(_checked(_read(stdin, notice=bool(parts)), "standard input"))
     task = "\n\n".join(part for part in parts if part.strip())
     if not task:
-        raise UsageError('the task is empty; give it as in `facilitair collaborate "..."`, or on standard input')
+        raise UsageError(
+            'the task is empty; give it as in `facilitair collaborate "..."`, or on standard input'
+        )
     if len(task.encode()) > MAX_INPUT_BYTES:
         raise UsageError(_too_large("the task"))
     return task

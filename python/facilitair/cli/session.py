@@ -96,7 +96,9 @@ def print_answer(text: str) -> None:
     if is_rich(sys.stdout):
         from .render.terminal import console_for, markdown
 
-        console_for(sys.stdout).print(markdown(text))
+        console = console_for(sys.stdout)
+        console.print()
+        console.print(markdown(text))
         return
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.stdout.write(clean(text).rstrip("\n") + "\n")

@@ -75,7 +75,7 @@ class Narrator:
     def tick(self, now: float) -> None:
         """Show text that has waited long enough."""
         if self._verbosity == "full":
-            for piece in self._weaver.pieces(now):
+            for piece in self._weaver.pieces(self._state.ts, now):
                 self._pen.speech(self._author(piece.chunk_id), piece)
 
     def _tell_trouble(self, event: ev.AnyEvent) -> None:
@@ -128,10 +128,10 @@ class Narrator:
     def _follow(self, name: str, text: str, taken_back: str, ts: float, now: float) -> None:
         if taken_back.strip():
             self._pen.struck(ts, self._author(name), "rewrites", taken_back)
-        self._weaver.write(name, text, ts, now)
+        self._weaver.write(name, text, now)
 
     def _say_rest(self, name: str, now: float) -> None:
-        for piece in self._weaver.close(name, now):
+        for piece in self._weaver.close(name, self._state.ts, now):
             self._pen.speech(self._author(name), piece)
 
     # Everything else
@@ -149,7 +149,7 @@ class Narrator:
                 self._tell_thinking(event)
             case ev.AgentReactionEvent():
                 action = f"{_ACTIONS[event.action]} {self._quotes(event.because)}"
-                self._line(event, event.agent, f"{action} ({words.TIERS[event.tier]})")
+                self._line(event, event.agent, f"{action} ({event.tier})")
             case ev.FragmentsRetractedEvent() if self._verbosity != "full":
                 self._tell_retraction(event, "")
             case ev.ChunkCompletedEvent():

@@ -46,9 +46,14 @@ class Clean:
             yield segment if segment.control else Segment(clean(segment.text), segment.style)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this while it handles the error, and would exit with a code of its own
+
+
 def console_for(out: TextIO) -> Console:
     """Return a console that writes to the terminal `out`."""
-    return Console(file=out, highlight=False, markup=False, emoji=False)
+    return _Console(file=out, highlight=False, markup=False, emoji=False)
 
 
 def markdown(text: str) -> Clean:
@@ -64,6 +69,7 @@ class TerminalPen:
         self._chunk: str | None = None  # whose speech the cursor stands in
         self._column = 0
         self._breaks = 0  # line ends of the speech not written yet
+        self._wraps = False  # the line is full
 
     def line(self, ts: float, speaker: Speaker | None, text: str, tone: Tone = "state") -> None:
         """Write one line; a speech it interrupts goes on under a new head."""
@@ -95,7 +101,7 @@ class TerminalPen:
         """Write a synthesis in a box."""
         items: list[RenderableType] = [markdown(body)] if body else []
         items += [Text(one_line(item, 400), "dim") for item in foot]
-        heading = Text(f" {words.stamp(ts)} {one_line(title)} ", "bold")
+        heading = Text(f"{words.stamp(ts)} {one_line(title)}", "bold")
         self._print(Panel(Group(*items), title=heading, title_align="left", border_style="green"))
 
     def _head(self, ts: float, speaker: Speaker | None, mark: str = "") -> Text:
@@ -112,30 +118,27 @@ class TerminalPen:
     def _end_speech(self) -> None:
         if self._chunk is not None:
             self._console.print()
-        self._chunk, self._column, self._breaks = None, 0, 0
+        self._chunk, self._column, self._breaks, self._wraps = None, 0, 0, False
 
     def _place(self, word: str, out: Text, colour: str) -> None:
         if word == "\n":
             self._breaks += 1
             return
         width = max(self._console.width, _NARROWEST) - 1
-        if word.isspace():
-            word = word.replace("\t", _TAB)
-            if not self._breaks and self._column + cell_len(word) > width:
-                self._breaks = 1
-                return
-        elif not self._breaks and self._column + cell_len(word) > width and self._column > len(_GUTTER):
-            self._breaks = 1
+        word = word.replace("\t", _TAB)
+        if not self._breaks and self._column + cell_len(word) > width and self._column > len(_GUTTER):
+            self._wraps = True
+        if self._wraps and not self._breaks and word.isspace():
+            return
         for part in chop_cells(word, width - len(_GUTTER)):
             self._begin_lines(out, colour)
             out.append(part)
             self._column += cell_len(part)
-            if self._column >= width:
-                self._breaks = 1
+            self._wraps = self._column >= width
 
     def _begin_lines(self, out: Text, colour: str) -> None:
-        if not self._breaks:
+        if not (self._breaks or self._wraps):
             return
         blank = f"{_GUTTER.rstrip()}\n" if self._breaks > 1 else ""
         out.append("\n").append(blank + _GUTTER, colour)
-        self._column, self._breaks = len(_GUTTER), 0
+        self._column, self._breaks, self._wraps = len(_GUTTER), 0, False

@@ -6,8 +6,8 @@ agent holds the line and its text goes out as it comes; the line passes on when 
 when it falls silent, or when another's complete piece has waited `READY_PATIENCE` or an unfinished one
 `OPEN_PATIENCE`. So a single agent is shown token by token, and nobody waits long behind another.
 
-Pure: time is an argument. Positions count code points of the agent's text as folded; sanitising happens on the
-way out, per chunk, so that an escape sequence split over pieces is still seen as one.
+Pure: `now`, monotonic seconds, is an argument. Positions count code points of the agent's text as folded;
+sanitising happens on the way out, per chunk, so that an escape sequence split over pieces is still seen as one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPEN_PATIENCE: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text to show: what chunk it belongs to, when it came, and whether it begins a line of its text."""
+    """Text to show: what text it belongs to, when it goes out, and whether it begins a line of its text."""
 
     chunk_id: str
     ts: float
@@ -38,10 +38,8 @@ class _Chunk:
     text: str = ""
     shown: int = 0
     ready: int = 0
-    ts: float = 0.0  # of the oldest text not shown
-    latest: float = 0.0  # of the newest text
-    since: float = 0.0  # since when text waits, on the caller's clock
-    active: float = 0.0  # when text last came, on the caller's clock
+    since: float = 0.0  # since when text waits
+    active: float = 0.0  # when text last came
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
 
     @property
@@ -62,12 +60,12 @@ class Weaver:
         self._chunks: dict[str, _Chunk] = {}
         self._holder: _Chunk | None = None
 
-    def write(self, chunk_id: str, text: str, ts: float, now: float) -> None:
+    def write(self, chunk_id: str, text: str, now: float) -> None:
         """Take the chunk's whole text as it stands now."""
         chunk = self._chunks.setdefault(chunk_id, _Chunk(chunk_id))
         if not chunk.waits:
-            chunk.ts, chunk.since = ts, now
-        chunk.text, chunk.active, chunk.latest = text, now, ts
+            chunk.since = now
+        chunk.text, chunk.active = text, now
         chunk.ready = max(chunk.ready, text.rfind("\n") + 1)
 
     def boundary(self, chunk_id: str, end: int) -> None:
@@ -75,11 +73,11 @@ class Weaver:
         if chunk := self._chunks.get(chunk_id):
             chunk.ready = max(chunk.ready, min(end, len(chunk.text)))
 
-    def close(self, chunk_id: str, now: float) -> Iterator[Piece]:
+    def close(self, chunk_id: str, ts: float, now: float) -> Iterator[Piece]:
         """Yield what was left of the chunk: it is complete and waits for nobody."""
         if chunk := self._chunks.get(chunk_id):
             chunk.ready = len(chunk.text)
-            yield from self._emit(chunk, chunk.ready, now)
+            yield from self._emit(chunk, chunk.ready, ts, now)
 
     def cut(self, chunk_id: str, keep: int) -> str:
         """Forget the chunk's text from `keep` on; return what of it had been shown."""
@@ -94,15 +92,15 @@ class Weaver:
             chunk.sanitizer.feed(chunk.text)
         return taken_back
 
-    def pieces(self, now: float) -> Iterator[Piece]:
-        """Yield what may be shown now, in order."""
+    def pieces(self, ts: float, now: float) -> Iterator[Piece]:
+        """Yield what may be shown now, in order, stamped with `ts`."""
         if self._whole:
             for chunk in self._chunks.values():
-                yield from self._emit(chunk, chunk.ready, now)
+                yield from self._emit(chunk, chunk.ready, ts, now)
             return
         holder = self._holder
         if holder is not None:
-            yield from self._emit(holder, len(holder.text), now)
+            yield from self._emit(holder, len(holder.text), ts, now)
         waiting = sorted(
             (c for c in self._chunks.values() if c.waits and c is not holder), key=lambda c: c.since
         )
@@ -110,18 +108,18 @@ class Weaver:
         if not free and not any(_overdue(chunk, now) for chunk in waiting):
             return
         for chunk in waiting:
-            yield from self._emit(chunk, chunk.ready, now)
+            yield from self._emit(chunk, chunk.ready, ts, now)
         heir = next((c for c in waiting if c.waits), None)
         if heir is not None and (free or now - heir.since >= OPEN_PATIENCE):
             self._holder = heir
-            yield from self._emit(heir, len(heir.text), now)
+            yield from self._emit(heir, len(heir.text), ts, now)
 
-    def _emit(self, chunk: _Chunk, end: int, now: float) -> Iterator[Piece]:
+    def _emit(self, chunk: _Chunk, end: int, ts: float, now: float) -> Iterator[Piece]:
         if end <= chunk.shown:
             return
         start, chunk.shown = chunk.shown, end
         text = chunk.sanitizer.feed(chunk.text[start:end])
-        ts, chunk.ts, chunk.since = chunk.ts, chunk.latest, now
+        chunk.since = now
         if text:
             yield Piece(chunk.chunk_id, ts, text, start == 0 or chunk.text[start - 1] == "\n")
 

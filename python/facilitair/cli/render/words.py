@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...events import Confidence, TaskProgressEvent, Usage
 
-TIERS = {
-    "prefill": "the update goes in front of its own text",
-    "resume": "goes on from where it stopped",
-    "restart": "starts the chunk again",
-    "none": "at the start of its next turn",
-    "inject": "without stopping",
-}
-
 
 def stamp(ts: float) -> str:
     """Return seconds since the start of the run as `[MM:SS.cc]`; minutes go past 59."""
