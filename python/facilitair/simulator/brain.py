@@ -155,14 +155,14 @@ class Brain:
             chat = msgspec.convert(request, _ChatRequest)
         except msgspec.ValidationError as error:
             return error_reply(400, f"this is not a chat-completion request: {error}")
-        name, _, asked = chat.model.removeprefix(_PREFIX).partition("+")
+        name, *asked = chat.model.removeprefix(_PREFIX).split("+")
         script = self._scripts.get(name)
         if script is None:
             known = ", ".join(self._scripts)
             message = f"the simulator has no script {name[:60]!r}; it has: {known}"
             return error_reply(404, message, "model_not_found")
         try:
-            faults = parse_faults([*(asked.split("+") if asked else ()), *script.faults])
+            faults = parse_faults([*asked, *script.faults])
         except FaultError as error:
             return error_reply(400, str(error), "unknown_fault")
         number = self._count(chat.model)

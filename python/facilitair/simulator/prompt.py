@@ -28,7 +28,7 @@ _SECTION: Final = re.compile(
 )
 _CONTROL_LINE: Final = re.compile(r"@@[0-9A-Za-z]{8,16} [a-z]")
 _CODE_FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
-_ANCHOR: Final = 40  # characters of the own text by which a place in the script is found again
+_LONGEST_ANCHOR: Final = 40  # characters of the own text by which a place in the script is found again
 _SHORTEST_ANCHOR: Final = 8
 
 
@@ -165,9 +165,12 @@ def rest_of(whole: str, own: str) -> str:
         end = _aligned(text, own)
         if end is not None:
             return whole[where[end] :]
-    anchor = own.rstrip()[-_ANCHOR:]
-    place = whole.rfind(anchor) if len(anchor) >= _SHORTEST_ANCHOR else -1
-    return whole if place < 0 else whole[place + len(anchor) :]
+    for size in range(_LONGEST_ANCHOR, _SHORTEST_ANCHOR - 1, -1):
+        anchor = own.rstrip()[-size:]
+        place = whole.rfind(anchor)
+        if place >= 0 and len(anchor) == size:
+            return whole[place + size :]
+    return whole
 
 
 def _aligned(text: str, own: str) -> int | None:

@@ -30,6 +30,9 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: the peer 
 class Simulator:
     """A running simulator: `async with Simulator() as simulator: ... simulator.base_url`.
 
+    `requests` counts chat requests, `open_streams` the responses being sent, `closed_early` those whose client left
+    before the end.
+
     `speed` divides all times: at 10 a script of 10 s takes 1 s. Port 0 takes a free one. Raises `UsageError` for an
     address that is not loopback or cannot be listened on, and for a speed that is not above 0.
     """
@@ -137,11 +140,10 @@ class _Connection:
             request, body = await self._request()
         except h11.RemoteProtocolError as error:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                await self._play(error_reply(error.error_status_hint, f"this is not HTTP: {error}"))
+                await self._play(error_reply(error.error_status_hint, f"the request cannot be read: {error}"))
             return False
         if request is None:
             return False
-        self._simulator.requests += 1
         reply = self._routed(request, body)
         if isinstance(reply, Refusal):
             sock = self._writer.get_extra_info("socket")
@@ -163,10 +165,12 @@ class _Connection:
                 self._http.receive_data(await self._reader.read(_READ))
             elif isinstance(event, h11.Request):
                 request = event
+                _check_size(
+                    int(next((value for name, value in event.headers if name == b"content-length"), 0))
+                )
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > _LARGEST_BODY:
-                    raise h11.RemoteProtocolError(f"the body is larger than {_LARGEST_BODY} bytes", 413)
+                _check_size(len(body))
             else:
                 return (request if isinstance(event, h11.EndOfMessage) else None), bytes(body)
 
@@ -177,6 +181,7 @@ class _Connection:
         path = request.target.decode().partition("?")[0]
         match request.method, path:
             case b"POST", "/v1/chat/completions":
+                self._simulator.requests += 1
                 return self._simulator.brain.reply_to(body)
             case b"GET", "/v1/models":
                 return self._simulator.brain.models()
@@ -214,7 +219,8 @@ class _Connection:
 
     async def _play(self, reply: Reply) -> None:
         loop = asyncio.get_running_loop()
-        await self._send(h11.Response(status_code=reply.status, headers=list(reply.headers)))
+        reason = HTTPStatus(reply.status).phrase.encode()
+        await self._send(h11.Response(status_code=reply.status, reason=reason, headers=list(reply.headers)))
         due = loop.time()
         for step in reply.steps:
             due += step.delay_s / self._speed
@@ -231,6 +237,11 @@ class _Connection:
         if data:
             self._writer.write(data)
             await self._writer.drain()
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST_BODY:
+        raise h11.RemoteProtocolError(f"the body is larger than {_LARGEST_BODY} bytes", 413)
 
 
 def _is_loopback(host: str) -> bool:
