@@ -1,11 +1,15 @@
 """The narrator: what each event of a run means to somebody who watches, in words, for any pen.
 
-Verbosity: `full` tells everything; `filtered` leaves out the agents' raw text; `quiet` tells only what went
-wrong, and that an answer is simulated. The state of the run is `fold`'s, so what is shown is what was folded.
+Verbosity: `full` tells everything; `filtered` leaves out the texts while they are written; `quiet` tells only what
+went wrong, and that an answer is simulated. The state of the run is `fold`'s, so what is shown is what was folded.
+Lines about the run wait a moment when an agent is in the middle of a sentence on the same screen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 from ... import events as ev
@@ -14,11 +18,11 @@ from ...roles import built_in_roles
 from . import words
 from .pen import Pen, Speaker, Tone
 from .sanitize import one_line
-from .weaver import Weaver
+from .weaver import READY_PATIENCE, Piece, Weaver
 
 Verbosity = Literal["full", "filtered", "quiet"]
-_QUOTED: Final = 3
-_SIMULATED: Final = "Simulated: scripted agents wrote this, no real model was asked"
+_SYNTHESIS: Final = "synthesis:"
+_SIMULATED: Final = "Simulated: scripts wrote this, no real model was asked"
 _TONES: Final[dict[ev.Level, Tone]] = {"info": "state", "warning": "warning", "error": "error"}
 _ACTIONS: Final[dict[ev.ReactionAction, str]] = {
     "considers": "considers",
@@ -52,6 +56,9 @@ class Narrator:
         self._answer_follows = answer_follows
         self._weaver = Weaver(whole=whole_lines)
         self._state = ev.RunState()
+        self._now = 0.0
+        self._notes: list[Callable[[], None]] = []
+        self._noted = 0.0  # when the oldest note began to wait
         self._speakers: dict[str, Speaker] = {}
         self._planned = 0
         self._waited: dict[str, float] = {}
@@ -62,32 +69,47 @@ class Narrator:
         """Tell one event; `now` is the caller's monotonic clock in seconds."""
         if isinstance(event, ev.UnknownEvent):
             return
+        self._now = now
         if self._verbosity == "quiet":
             self._state = apply(self._state, event)
             self._tell_trouble(event)
+            self._say_notes()
             return
         taken_back = self._taken_back(event)
         self._state = apply(self._state, event)
-        self._follow_text(event, taken_back, now)
-        self._tell(event)
+        if self._verbosity == "full":
+            self._follow_text(event, taken_back)
+        self._tell(event, taken_back)
         self.tick(now)
 
     def tick(self, now: float) -> None:
-        """Show text that has waited long enough."""
+        """Show what has waited long enough."""
+        self._now = now
+        if self._weaver.free(now):
+            self._say_notes()
         if self._verbosity == "full":
-            for piece in self._weaver.pieces(self._state.ts, now):
-                self._pen.speech(self._author(piece.chunk_id), piece)
+            self._say(self._weaver.pieces(self._state.ts, now))
+        if now - self._noted >= READY_PATIENCE:
+            self._say_notes()
 
-    def _tell_trouble(self, event: ev.AnyEvent) -> None:
-        match event:
-            case ev.SystemMessageEvent(level="error") | ev.TaskErrorEvent():
-                self._tell(event)
-            case ev.TaskCompletedEvent():
-                self._tell_losses(event)
-                if event.simulated:
-                    self._pen.line(event.ts, None, _SIMULATED, "warning")
-            case _:
-                pass
+    # What is written
+
+    def _say(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self._pen.speech(self._author(piece.chunk_id), piece)
+
+    def _say_notes(self) -> None:
+        notes, self._notes = self._notes, []
+        for note in notes:
+            note()
+
+    def _note(self, note: Callable[[], None]) -> None:
+        if not self._notes:
+            self._noted = self._now
+        self._notes.append(note)
+
+    def _line(self, ts: float, speaker: Speaker | None, text: str, tone: Tone = "state") -> None:
+        self._note(partial(self._pen.line, ts, speaker, text, tone))
 
     # Agents' text
 
@@ -100,43 +122,42 @@ class Narrator:
             case _:
                 return ""
 
-    def _follow_text(self, event: ev.AnyEvent, taken_back: str, now: float) -> None:
-        if self._verbosity != "full":
-            return
+    def _follow_text(self, event: ev.AnyEvent, taken_back: str) -> None:
         match event:
             case ev.TokenStreamEvent():
                 if chunk := self._state.chunks.get(event.chunk_id):
-                    self._waited.pop(event.chunk_id, None)
-                    self._follow(event.chunk_id, chunk.text, taken_back, event.ts, now)
+                    self._follow(event.chunk_id, chunk.text, taken_back)
             case ev.SynthesisStreamEvent():
                 text = self._state.syntheses[event.section].text
-                self._follow(_synthesis_text(event.section), text, taken_back, event.ts, now)
+                self._follow(_synthesis_text(event.section), text, taken_back)
             case ev.FragmentEvent():
                 self._weaver.boundary(event.chunk_id, event.end)
-            case ev.FragmentsRetractedEvent():
-                self._tell_retraction(event, taken_back)
             case ev.ChunkCompletedEvent():
-                self._say_rest(event.chunk_id, now)
+                self._say_rest(event.chunk_id)
             case ev.SynthesisCompletedEvent():
-                self._say_rest(_synthesis_text(event.section), now)
+                self._say_rest(_synthesis_text(event.section))
             case ev.TaskCompletedEvent() | ev.TaskErrorEvent() | ev.TaskCancelledEvent():
-                for name in (*self._state.chunks, *map(_synthesis_text, self._state.syntheses)):
-                    self._say_rest(name, now)
+                self._say_rest(*self._state.chunks, *map(_synthesis_text, self._state.syntheses))
             case _:
                 pass
 
-    def _follow(self, name: str, text: str, taken_back: str, ts: float, now: float) -> None:
+    def _follow(self, name: str, text: str, taken_back: str) -> None:
         if taken_back.strip():
-            self._pen.struck(ts, self._author(name), "rewrites", taken_back)
-        self._weaver.write(name, text, now)
+            self._strike(name, "rewrites", taken_back)
+        self._weaver.write(name, text, self._now)
 
-    def _say_rest(self, name: str, now: float) -> None:
-        for piece in self._weaver.close(name, self._state.ts, now):
-            self._pen.speech(self._author(name), piece)
+    def _strike(self, name: str, lead: str, text: str) -> None:
+        """Tell at once that shown text is taken back, before its author goes on."""
+        self._note(partial(self._pen.struck, self._state.ts, self._author(name), lead, text))
+        self._say_notes()
+
+    def _say_rest(self, *names: str) -> None:
+        for name in names:
+            self._say(self._weaver.close(name, self._state.ts, self._now))
 
     # Everything else
 
-    def _tell(self, event: ev.AnyEvent) -> None:
+    def _tell(self, event: ev.AnyEvent, taken_back: str) -> None:
         match event:
             case ev.TaskStartedEvent():
                 self._tell_start(event)
@@ -144,62 +165,74 @@ class Narrator:
                 self._tell_plan(event)
             case ev.ChunkStartedEvent():
                 place = f"chunk {event.current} of {event.total}, {event.model}"
-                self._line(event, event.agent, f"starts on {self._section_title(event.section)} ({place})")
+                text = f"starts on {self._section_title(event.section)} ({place})"
+                self._line(event.ts, self._speaker(event.agent), text)
+            case ev.TokenStreamEvent():
+                self._waited.pop(event.chunk_id, None)
             case ev.AgentThinkingEvent():
                 self._tell_thinking(event)
             case ev.AgentReactionEvent():
-                action = f"{_ACTIONS[event.action]} {self._quotes(event.because)}"
-                self._line(event, event.agent, f"{action} ({event.tier})")
-            case ev.FragmentsRetractedEvent() if self._verbosity != "full":
-                self._tell_retraction(event, "")
+                text = f"{_ACTIONS[event.action]} {self._quoted(event.because)} ({event.tier})"
+                self._line(event.ts, self._author(event.chunk_id, event.agent), text)
+            case ev.FragmentsRetractedEvent():
+                self._tell_retraction(event, taken_back)
             case ev.ChunkCompletedEvent():
                 self._tell_chunk(event)
-            case ev.SynthesisStreamEvent():
-                if event.section not in self._writing:
-                    self._writing.add(event.section)
-                    heading = self._section_title(event.section)
-                    self._pen.line(event.ts, None, f"The synthesis of {heading} is being written")
+            case ev.SynthesisStreamEvent() if event.section not in self._writing:
+                self._writing.add(event.section)
+                title = self._section_title(event.section)
+                self._line(event.ts, None, f"The synthesis of {title} is being written")
             case ev.PointsUpdatedEvent():
                 self._tell_points(event)
             case ev.SynthesisCompletedEvent():
                 self._tell_synthesis(event)
             case ev.SystemMessageEvent():
-                self._pen.line(event.ts, None, event.message, _TONES[event.level])
+                self._line(event.ts, None, event.message, _TONES[event.level])
             case ev.TaskCompletedEvent() | ev.TaskErrorEvent() | ev.TaskCancelledEvent():
                 self._tell_end(event)
+                self._say_notes()
             case _:
                 self._tell_cache_or_check(event)
+
+    def _tell_trouble(self, event: ev.AnyEvent) -> None:
+        match event:
+            case ev.SystemMessageEvent(level="error") | ev.TaskErrorEvent():
+                self._tell(event, "")
+            case ev.TaskCompletedEvent():
+                self._tell_losses(event)
+                if event.simulated:
+                    self._line(event.ts, None, _SIMULATED, "warning")
+            case _:
+                pass
 
     def _tell_start(self, event: ev.TaskStartedEvent) -> None:
         for agent in event.agents:
             self._speaker(agent.name, agent.role)
         cast = ", ".join(f"{words.title(a.name)} ({a.provider}/{a.model})" for a in event.agents)
-        self._pen.line(event.ts, None, f"Strategy {event.strategy}: {cast}")
+        self._line(event.ts, None, f"Strategy {event.strategy}: {cast}")
 
     def _tell_plan(self, event: ev.TaskProgressEvent) -> None:
         if event.total_chunks == self._planned:
             return
         label = "Plan" if not self._planned else "Plan now"
         self._planned = event.total_chunks
-        plan = words.plan(event, simulated=self._state.simulated)
-        self._pen.line(event.ts, None, f"{label}: {plan}")
+        self._line(event.ts, None, f"{label}: {words.plan(event, simulated=self._state.simulated)}")
 
     def _tell_thinking(self, event: ev.AgentThinkingEvent) -> None:
         # Every two seconds from every agent would drown the text: 2, 4, 8, 16 s ... is enough to see life.
         if event.waiting_s >= 2 * self._waited.get(event.chunk_id, 0.0):
             self._waited[event.chunk_id] = event.waiting_s
-            self._line(event, event.agent, f"{event.message} ({words.seconds(event.waiting_s)})")
+            text = f"{event.message} ({words.seconds(event.waiting_s)})"
+            self._line(event.ts, self._author(event.chunk_id, event.agent), text)
 
-    def _tell_retraction(self, event: ev.FragmentsRetractedEvent, text: str) -> None:
-        what = words.count(len(event.fragments), "fragment")
-        lead = f"{_CAUSES[event.cause]} {what}"
+    def _tell_retraction(self, event: ev.FragmentsRetractedEvent, taken_back: str) -> None:
+        lead = f"{_CAUSES[event.cause]} {words.count(len(event.fragments), 'fragment')}"
         if event.reason:
             lead += f" ({event.reason})"
-        speaker = self._author(event.chunk_id)
-        if text.strip():
-            self._pen.struck(event.ts, speaker, lead, text)
+        if taken_back.strip():
+            self._strike(event.chunk_id, lead, taken_back)
         else:
-            self._pen.line(event.ts, speaker, lead, "warning")
+            self._line(event.ts, self._author(event.chunk_id, event.agent), lead, "warning")
 
     def _tell_chunk(self, event: ev.ChunkCompletedEvent) -> None:
         facts = [words.bill(event.usage, event.cost_usd, simulated=self._state.simulated)]
@@ -208,84 +241,70 @@ class Narrator:
         facts.append(f"{words.seconds(event.duration_s)} in all")
         normal = event.finish_reason == "stop"
         ending = "is done" if normal else f"ended early ({event.finish_reason})"
-        tone: Tone = "good" if normal else "warning"
-        self._line(event, event.agent, f"{ending}: {', '.join(facts)}", tone)
+        speaker = self._author(event.chunk_id, event.agent)
+        self._line(event.ts, speaker, f"{ending}: {', '.join(facts)}", "good" if normal else "warning")
 
     def _tell_points(self, event: ev.PointsUpdatedEvent) -> None:
         for point in event.points:
-            if self._told.get(point.id) == (point.kind, point.text):
-                continue
-            self._told[point.id] = (point.kind, point.text)
-            tone: Tone = "warning" if point.kind == "contradiction" else "state"
-            self._pen.line(event.ts, None, _point(point), tone)
+            if self._told.get(point.id) != (point.kind, point.text):
+                self._told[point.id] = (point.kind, point.text)
+                tone: Tone = "warning" if point.kind == "contradiction" else "state"
+                self._line(event.ts, None, _point(point), tone)
 
     def _tell_synthesis(self, event: ev.SynthesisCompletedEvent) -> None:
         foot = [_point(point) for point in event.points]
         if event.confidence:
             foot.append(words.confidence(event.confidence))
         body = event.content
-        if self._answer_follows and len(self._state.sections) <= 1:
+        if self._answer_follows and len(self._written_sections()) <= 1:
             body = ""
             foot.insert(0, f"{words.count(len(event.content.split()), 'word')}; the answer follows below")
         heading = f"Synthesis of {self._section_title(event.section)}"
-        self._pen.box(event.ts, heading, body, tuple(foot))
+        self._note(partial(self._pen.box, event.ts, heading, body, tuple(foot)))
 
     def _tell_cache_or_check(self, event: ev.AnyEvent) -> None:
         match event:
             case ev.CacheHitEvent():
-                saved = [
-                    text
-                    for text, known in (
-                        (words.money(event.saved_usd), event.saved_usd is not None),
-                        (words.seconds(event.saved_s or 0.0), event.saved_s is not None),
-                    )
-                    if known
-                ]
-                gain = f", saved {' and '.join(saved)}" if saved else ""
-                age = words.seconds(event.age_s)
-                text = f"From the cache: similarity {event.similarity:.2f}, {age} old{gain}"
-                self._pen.line(event.ts, None, text, "good")
+                self._line(event.ts, None, f"From the cache: {words.cache_hit(event)}", "good")
             case ev.CacheMissEvent():
-                self._pen.line(event.ts, None, f"Not in the cache: {event.reason}")
+                self._line(event.ts, None, f"Not in the cache: {event.reason}")
             case ev.ValidatorCompletedEvent():
                 text = f"has checked it: similarity {event.similarity:.2f}, confidence {event.confidence:.2f}"
-                self._line(event, event.agent, text)
+                self._line(event.ts, self._speaker(event.agent), text)
             case ev.ValidatorTimeoutEvent():
-                self._line(event, event.agent, f"was not done in time: {event.message}", "warning")
+                text = f"was not done in time: {event.message}"
+                self._line(event.ts, self._speaker(event.agent), text, "warning")
             case ev.CorrectionEvent():
                 for span in event.spans:
                     text = f"Correction: “{span.was}” is now “{span.now}” ({span.why})"
-                    self._pen.line(event.ts, None, text, "warning")
+                    self._line(event.ts, None, text, "warning")
             case _:
                 pass  # heartbeats and bookkeeping are nothing to watch
 
     def _tell_end(self, event: ev.TerminalEvent) -> None:
-        simulated = self._state.simulated
-        bill = words.bill(event.usage, event.cost_usd, simulated=simulated)
+        bill = words.bill(event.usage, event.cost_usd, simulated=self._state.simulated)
         match event:
             case ev.TaskCompletedEvent():
                 models = f"; models: {', '.join(event.models_used)}" if event.models_used else ""
-                text = f"Finished in {words.seconds(event.elapsed_s)}: {bill}{models}"
-                self._pen.line(event.ts, None, text, "good")
+                self._line(
+                    event.ts, None, f"Finished in {words.seconds(event.elapsed_s)}: {bill}{models}", "good"
+                )
                 if event.confidence:
-                    self._pen.line(event.ts, None, words.confidence(event.confidence).capitalize())
+                    self._line(event.ts, None, words.confidence(event.confidence).capitalize())
                 self._tell_losses(event)
             case ev.TaskErrorEvent():
-                self._pen.line(event.ts, None, f"{event.message} ({event.code})", "error")
-                self._pen.line(event.ts, None, f"Used until then: {bill}")
+                self._line(event.ts, None, f"{event.message} ({event.code})", "error")
+                self._line(event.ts, None, f"Used until then: {bill}")
             case ev.TaskCancelledEvent():
-                self._pen.line(event.ts, None, f"Stopped: {event.reason}; used until then: {bill}", "warning")
+                self._line(event.ts, None, f"Stopped: {event.reason}; used until then: {bill}", "warning")
 
     def _tell_losses(self, event: ev.TaskCompletedEvent) -> None:
         for loss in event.degraded:
-            self._pen.line(event.ts, None, f"Partial result: {loss}", "warning")
+            self._line(event.ts, None, f"Partial result: {loss}", "warning")
 
     # Names
 
-    def _line(self, event: ev.Event, agent: str, text: str, tone: Tone = "state") -> None:
-        self._pen.line(event.ts, self._speaker(agent, ""), text, tone)
-
-    def _speaker(self, agent: str, role: str) -> Speaker:
+    def _speaker(self, agent: str, role: str = "") -> Speaker:
         known = self._speakers.get(agent)
         if known is None:
             icon = built_in_roles()[role].icon if role in built_in_roles() else "•"
@@ -293,39 +312,54 @@ class Narrator:
             self._speakers[agent] = known
         return known
 
-    def _author(self, text: str) -> Speaker:
-        """Return who writes the text of that name: a chunk or a section's synthesis."""
+    def _author(self, text: str, agent: str = "") -> Speaker:
+        """Return who writes the text of that name, a chunk or a synthesis, and where; `agent` when it is unknown."""
         chunk = self._state.chunks.get(text)
-        return self._speaker(chunk.agent, chunk.role) if chunk else self._speaker("synthesis", "synthesizer")
+        if chunk is not None:
+            speaker, section = self._speaker(chunk.agent, chunk.role), chunk.section
+        else:
+            section = text.removeprefix(_SYNTHESIS) if text.startswith(_SYNTHESIS) else ""
+            speaker = self._speaker(agent or self._synthesizer(), "synthesizer")
+        if len(self._state.sections) < 2 or not section:
+            return speaker
+        return replace(speaker, place=one_line(self._titles().get(section, section), 40))
+
+    def _synthesizer(self) -> str:
+        return next((a.name for a in self._state.agents if a.role == "synthesizer"), "synthesizer")
+
+    def _titles(self) -> dict[str, str]:
+        return {info.id: info.title for info in self._state.sections}
 
     def _section_title(self, section: str) -> str:
-        titles = {info.id: info.title for info in self._state.sections}
-        return f"“{titles.get(section, section)}”"
+        return f"“{self._titles().get(section, section)}”"
 
-    def _quotes(self, fragments: tuple[str, ...]) -> str:
-        if not fragments:
-            return "the others"
-        shown = ", ".join(self._quote(fragment) for fragment in fragments[:_QUOTED])
-        more = len(fragments) - _QUOTED
-        return f"{shown} and {more} more" if more > 0 else shown
+    def _written_sections(self) -> set[str]:
+        return {info.id for info in self._state.sections} | set(self._state.syntheses)
 
-    def _quote(self, fragment: str) -> str:
+    def _quoted(self, fragments: tuple[str, ...]) -> str:
+        """Return whose fragments these are, `Architect #2-#6, Coder #1`, and how the first begins."""
+        numbers: dict[str, list[str]] = {}
+        for fragment in fragments:
+            chunk_id, _, number = fragment.rpartition("#")
+            chunk = self._state.chunks.get(chunk_id)
+            numbers.setdefault(words.title(chunk.agent) if chunk else chunk_id, []).append(f"#{number}")
+        names = ", ".join(
+            f"{name} {of[0]}" if len(of) == 1 else f"{name} {of[0]}-{of[-1]}" for name, of in numbers.items()
+        )
+        beginning = self._text_of(fragments[0]) if fragments else ""
+        return (names or "the others") + (f" “{beginning}”" if beginning else "")
+
+    def _text_of(self, fragment: str) -> str:
         chunk = self._state.chunks.get(fragment.rpartition("#")[0])
-        if chunk is None:
-            return fragment
-        place = next((f for f in chunk.fragments if f.id == fragment), None)
-        name = f"{words.title(chunk.agent)} #{fragment.rpartition('#')[2]}"
-        if place is None:
-            return name
-        text = " ".join(chunk.text[place.start : place.end].split())
-        return f"{name} “{text if len(text) <= 60 else text[:59] + '…'}”"
+        place = next((f for f in chunk.fragments if f.id == fragment), None) if chunk else None
+        return one_line(chunk.text[place.start : place.end], 60) if chunk and place else ""
+
+
+def _synthesis_text(section: str) -> str:
+    """Name a synthesis among the texts that are followed beside the chunks."""
+    return f"{_SYNTHESIS}{section}"
 
 
 def _point(point: ev.Point) -> str:
     who = ", ".join(words.title(stance.agent) for stance in point.stances)
     return f"{_POINTS[point.kind]}: {point.text}" + (f" ({who})" if who else "")
-
-
-def _synthesis_text(section: str) -> str:
-    """Name a synthesis among the texts that are followed; a chunk's id always holds a slash before this colon."""
-    return f"synthesis:{section}"

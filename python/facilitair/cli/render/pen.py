@@ -12,11 +12,17 @@ Tone = Literal["state", "good", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who speaks: the name as shown, an icon, and a number that picks the colour."""
+    """Who speaks: the name as shown, an icon, a number that picks the colour, and the section where there are
+    several (`place`)."""
 
     name: str
     icon: str
     number: int
+    place: str = ""
+
+    def called(self, mark: str = "") -> str:
+        """Return the name and the section, `mark` between them: `Coder: [Design] `."""
+        return f"{self.name}{mark} [{self.place}] " if self.place else f"{self.name}{mark} "
 
 
 class Pen(Protocol):

@@ -20,7 +20,7 @@ class PlainPen:
 
     def line(self, ts: float, speaker: Speaker | None, text: str, tone: Tone = "state") -> None:
         """Write one line."""
-        subject = f"{speaker.name} " if speaker else ""
+        subject = speaker.called() if speaker else ""
         self._write(f"{words.stamp(ts)} {_MARKS[tone]}{subject}{one_line(text, 1000)}")
 
     def speech(self, speaker: Speaker, piece: Piece) -> None:
@@ -28,11 +28,11 @@ class PlainPen:
         text = piece.text if piece.starts_line else piece.text.lstrip(" ")
         for line in text.split("\n"):
             if line.strip():
-                self._write(f"{words.stamp(piece.ts)} {speaker.name}: {line.rstrip()}")
+                self._write(f"{words.stamp(piece.ts)} {speaker.called(':')}{line.rstrip()}")
 
     def struck(self, ts: float, speaker: Speaker, lead: str, text: str) -> None:
         """Write what was taken back as a quote."""
-        self._write(f"{words.stamp(ts)} {speaker.name} {one_line(lead)}: “{one_line(text, 400)}”")
+        self._write(f"{words.stamp(ts)} {speaker.called()}{one_line(lead)}: “{one_line(text, 400)}”")
 
     def box(self, ts: float, title: str, body: str, foot: tuple[str, ...]) -> None:
         """Write a headline and the lines under it, set off by a bar."""

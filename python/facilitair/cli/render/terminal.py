@@ -28,6 +28,7 @@ _COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "
 _STYLES: Final[dict[Tone, str]] = {"state": "dim", "good": "green", "warning": "yellow", "error": "bold red"}
 _GUTTER: Final = "│ "
 _TAB: Final = "    "
+_INDENT: Final = "    "
 _NARROWEST: Final = 24
 _WORDS = re.compile(r"\n|[^\S\n]+|\S+")
 
@@ -89,7 +90,7 @@ class TerminalPen:
             self._column = out.cell_len
             self._breaks = int(piece.starts_line and text[0] in " \t")
         for word in _WORDS.findall(text):
-            self._place(word, out, _COLOURS[speaker.number % len(_COLOURS)])
+            self._place(word, out, _colour(speaker))
         self._console.print(out, end="", soft_wrap=True)
 
     def struck(self, ts: float, speaker: Speaker, lead: str, text: str) -> None:
@@ -102,18 +103,22 @@ class TerminalPen:
         items: list[RenderableType] = [markdown(body)] if body else []
         items += [Text(one_line(item, 400), "dim") for item in foot]
         heading = Text(f"{words.stamp(ts)} {one_line(title)}", "bold")
-        self._print(Panel(Group(*items), title=heading, title_align="left", border_style="green"))
+        self._end_speech()
+        self._console.print(Panel(Group(*items), title=heading, title_align="left", border_style="green"))
 
     def _head(self, ts: float, speaker: Speaker | None, mark: str = "") -> Text:
         head = Text.assemble((words.stamp(ts), "dim"), " ")
         if speaker is None:
             return head
-        colour = _COLOURS[speaker.number % len(_COLOURS)]
-        return head.append(f"{speaker.icon} ").append(f"{speaker.name}{mark} ", f"bold {colour}")
+        head.append(f"{speaker.icon} ").append(speaker.called(mark), f"bold {_colour(speaker)}")
+        return head
 
-    def _print(self, renderable: RenderableType) -> None:
+    def _print(self, line: Text) -> None:
         self._end_speech()
-        self._console.print(renderable)
+        first, *rest = line.wrap(self._console, max(self._console.width, _NARROWEST) - len(_INDENT))
+        self._console.print(first)
+        for more in rest:
+            self._console.print(Text(_INDENT).append_text(more))
 
     def _end_speech(self) -> None:
         if self._chunk is not None:
@@ -142,3 +147,7 @@ class TerminalPen:
         blank = f"{_GUTTER.rstrip()}\n" if self._breaks > 1 else ""
         out.append("\n").append(blank + _GUTTER, colour)
         self._column, self._breaks, self._wraps = len(_GUTTER), 0, False
+
+
+def _colour(speaker: Speaker) -> str:
+    return _COLOURS[speaker.number % len(_COLOURS)]

@@ -92,6 +92,11 @@ class Weaver:
             chunk.sanitizer.feed(chunk.text)
         return taken_back
 
+    def free(self, now: float) -> bool:
+        """Whether nobody is in the middle of a piece on the screen."""
+        holder = self._holder
+        return self._whole or holder is None or not holder.open or now - holder.active >= READY_PATIENCE
+
     def pieces(self, ts: float, now: float) -> Iterator[Piece]:
         """Yield what may be shown now, in order, stamped with `ts`."""
         if self._whole:
@@ -104,7 +109,7 @@ class Weaver:
         waiting = sorted(
             (c for c in self._chunks.values() if c.waits and c is not holder), key=lambda c: c.since
         )
-        free = holder is None or not holder.open or now - holder.active >= READY_PATIENCE
+        free = self.free(now)
         if not free and not any(_overdue(chunk, now) for chunk in waiting):
             return
         for chunk in waiting:

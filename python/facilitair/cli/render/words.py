@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...events import Confidence, TaskProgressEvent, Usage
+    from ...events import CacheHitEvent, Confidence, TaskProgressEvent, Usage
 
 
 def stamp(ts: float) -> str:
@@ -27,7 +27,9 @@ def money(usd: float | None) -> str:
 
 
 def seconds(duration: float) -> str:
-    """Return a duration: tenths below ten seconds, minutes from two on."""
+    """Return a duration: milliseconds below a second, tenths below ten, minutes from two on."""
+    if duration < 1:
+        return f"{duration * 1000:.0f} ms"
     if duration < 10:
         return f"{duration:.1f} s"
     if duration < 120:
@@ -84,9 +86,8 @@ def tokens(usage: Usage | None) -> str:
 
 
 def bill(usage: Usage | None, cost: float | None, *, simulated: bool) -> str:
-    """Return usage and cost of a run or a chunk."""
-    price = "simulated, nothing was paid" if simulated and not cost else money(cost)
-    return f"{tokens(usage)}, {price}"
+    """Return usage and cost of a run or a chunk; what was simulated cost nothing."""
+    return f"{tokens(usage)}, {'simulated' if simulated and not cost else money(cost)}"
 
 
 def confidence(value: Confidence) -> str:
@@ -94,3 +95,11 @@ def confidence(value: Confidence) -> str:
     parts = ", ".join(f"{name} {part:.2f}" for name, part in value.parts.items())
     kind = "" if value.calibrated else " (uncalibrated)"
     return f"confidence {value.value:.2f}{kind}" + (f": {parts}" if parts else "")
+
+
+def cache_hit(event: CacheHitEvent) -> str:
+    """Return how well a stored answer matches, how old it is, and what it saved."""
+    saved = [] if event.saved_usd is None else [money(event.saved_usd)]
+    saved += [] if event.saved_s is None else [seconds(event.saved_s)]
+    gain = f", saved {' and '.join(saved)}" if saved else ""
+    return f"similarity {event.similarity:.2f}, {seconds(event.age_s)} old{gain}"

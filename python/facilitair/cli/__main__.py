@@ -1,0 +1,9 @@
+"""`python -m facilitair.cli` is the `facilitair` command."""
+
+from __future__ import annotations
+
+import sys
+
+from . import main
+
+sys.exit(main())
