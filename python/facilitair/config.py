@@ -394,11 +394,11 @@ def _read_layer(path: Path | None) -> dict[str, Any] | None:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {redact(str(error))}") from None
+        raise ConfigError(f"{path}: is not valid TOML: {_shown(str(error))}") from None
     try:
         _check_layer(layer)
     except _Mistake as mistake:
-        raise ConfigError(f"{path}: {mistake.path}: {redact(mistake.problem)}") from None
+        raise ConfigError(f"{path}: {_shown(mistake.path)}: {_shown(mistake.problem)}") from None
     return layer
 
 
@@ -548,7 +548,12 @@ def _check_references(config: Config) -> None:
 
 
 def _in_files(config: Config, problem: str) -> str:
-    return f"{', '.join(map(str, config.files))}: {problem}"
+    return f"{', '.join(map(str, config.files))}: {_shown(problem)}"
+
+
+def _shown(text: str) -> str:
+    """Return text of a file as it can be shown: on one line, without control characters, without keys."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in redact(text))
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:

@@ -18,7 +18,7 @@ MASK: Final = "***"
 _SHORTEST_REMOVED: Final = 8
 
 _KEY_SHAPES: Final = re.compile(
-    r"(?:sk|pk|rk|gsk|xai|hf|pplx|csk|nvapi|tgp_v1|r8|fw|ghp|gho|ghs|github_pat|glpat)[-_][A-Za-z0-9_\-]{12,}"
+    r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|pplx|csk|nvapi|tgp_v1|r8|fw|ghp|gho|ghs|github_pat|glpat)[-_][A-Za-z0-9_\-]{12,}"
     r"|AIza[A-Za-z0-9_\-]{30,}"
     r"|AKIA[A-Z0-9]{16}"
     r"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]+)?"
