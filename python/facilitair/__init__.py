@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         RunError,
         UsageError,
     )
-    from .fold import fold
     from .planning import RunOptions
     from .result import Result
 
@@ -54,7 +53,6 @@ _HOME = {
     "UsageError": "errors",
     "collaborate": "client",
     "collaborate_sync": "blocking",
-    "fold": "fold",
     "load_config": "config",
     "run": "client",
     "run_sync": "blocking",
@@ -83,7 +81,6 @@ __all__ = [
     "collaborate",
     "collaborate_sync",
     "events",
-    "fold",
     "load_config",
     "run",
     "run_sync",

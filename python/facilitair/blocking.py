@@ -41,5 +41,3 @@ def _runner(twin: str) -> asyncio.Runner:
     except RuntimeError:
         return asyncio.Runner()
     raise UsageError(f"an event loop is running here; use the async form, facilitair.{twin}(...).")
-
-

@@ -134,7 +134,9 @@ class Collaboration:
             raise UsageError("a collaboration can be iterated once; call collaborate again for another run.")
         self._begun = True
         catalog, transport = await self._client.prepare(self._request)
-        async with aclosing(stream_events(make_plan(self._request, catalog), transport, self._handle)) as events:
+        async with aclosing(
+            stream_events(make_plan(self._request, catalog), transport, self._handle)
+        ) as events:
             async for event in events:
                 yield event
 
@@ -151,7 +153,8 @@ async def collaborate(
 ) -> AsyncGenerator[ev.AnyEvent]:
     """Run `task` with a client of its own and yield its events; arguments as for `Client.collaborate`."""
     async with Client() as client:
-        async with aclosing(client.collaborate(task, context, **options).__aiter__()) as events:
+        run = client.collaborate(task, context, **options)
+        async with aclosing(run.__aiter__()) as events:
             async for event in events:
                 yield event
 

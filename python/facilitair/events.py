@@ -26,7 +26,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True):
     """A value inside an event."""
 
 
-class Usage(_Value):
+class Usage(_Value, frozen=True, kw_only=True):
     """Tokens of one chunk or one run. `None` is "nobody said"; `estimated` marks figures counted by us."""
 
     input_tokens: int | None = None
@@ -36,7 +36,7 @@ class Usage(_Value):
     estimated: bool = False
 
 
-class AgentInfo(_Value):
+class AgentInfo(_Value, frozen=True, kw_only=True):
     """An agent as `task_started` introduces it."""
 
     name: str
@@ -46,14 +46,14 @@ class AgentInfo(_Value):
     tier: Tier
 
 
-class SectionInfo(_Value):
+class SectionInfo(_Value, frozen=True, kw_only=True):
     """A semantic part of the task."""
 
     id: str
     title: str
 
 
-class Stance(_Value):
+class Stance(_Value, frozen=True, kw_only=True):
     """What one agent holds on a point, with the verbatim words it rests on."""
 
     agent: str
@@ -62,7 +62,7 @@ class Stance(_Value):
     fragment: str
 
 
-class Point(_Value):
+class Point(_Value, frozen=True, kw_only=True):
     """Something the agents agree on, contradict each other in, or only one of them saw."""
 
     id: str
@@ -71,7 +71,7 @@ class Point(_Value):
     stances: tuple[Stance, ...] = ()
 
 
-class Confidence(_Value):
+class Confidence(_Value, frozen=True, kw_only=True):
     """A computed figure and the parts it was computed from; never taken from a model's own words."""
 
     value: float
@@ -79,7 +79,7 @@ class Confidence(_Value):
     calibrated: bool = False
 
 
-class AgentActivity(_Value):
+class AgentActivity(_Value, frozen=True, kw_only=True):
     """An agent's state in a heartbeat; `idle_s` is the time since its last content."""
 
     agent: str
@@ -88,7 +88,7 @@ class AgentActivity(_Value):
     idle_s: float
 
 
-class LedgerEntry(_Value):
+class LedgerEntry(_Value, frozen=True, kw_only=True):
     """One influence: which fragments an agent was shown, and what it did."""
 
     chunk_id: str
@@ -98,7 +98,7 @@ class LedgerEntry(_Value):
     tier: Tier
 
 
-class Span(_Value):
+class Span(_Value, frozen=True, kw_only=True):
     """A change to text already shown: code points `[start, end)` of the original, what was, what is now, why."""
 
     start: int
@@ -108,7 +108,7 @@ class Span(_Value):
     why: str
 
 
-class CacheInfo(_Value):
+class CacheInfo(_Value, frozen=True, kw_only=True):
     """What the cache did for this run."""
 
     state: Literal["off", "miss", "hit"]
@@ -126,7 +126,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     first_seq: int | None = None
 
 
-class TaskStartedEvent(Event, tag="task_started"):
+class TaskStartedEvent(Event, frozen=True, kw_only=True, tag="task_started"):
     """The run begins."""
 
     task: str
@@ -136,7 +136,7 @@ class TaskStartedEvent(Event, tag="task_started"):
     simulated: bool
 
 
-class TaskProgressEvent(Event, tag="task_progress"):
+class TaskProgressEvent(Event, frozen=True, kw_only=True, tag="task_progress"):
     """How far the run is. `total_chunks` may grow; an unknown estimate or price is `None`."""
 
     sections: tuple[SectionInfo, ...]
@@ -148,7 +148,7 @@ class TaskProgressEvent(Event, tag="task_progress"):
     cache: CacheInfo
 
 
-class ChunkStartedEvent(Event, tag="chunk_started"):
+class ChunkStartedEvent(Event, frozen=True, kw_only=True, tag="chunk_started"):
     """One turn of one agent on one section begins; `current` of `total` chunks known so far."""
 
     chunk_id: str
@@ -163,7 +163,7 @@ class ChunkStartedEvent(Event, tag="chunk_started"):
     section_total: int
 
 
-class AgentThinkingEvent(Event, tag="agent_thinking"):
+class AgentThinkingEvent(Event, frozen=True, kw_only=True, tag="agent_thinking"):
     """A running agent has sent no content for two seconds."""
 
     chunk_id: str
@@ -172,7 +172,7 @@ class AgentThinkingEvent(Event, tag="agent_thinking"):
     waiting_s: float
 
 
-class TokenStreamEvent(Event, tag="token_stream"):
+class TokenStreamEvent(Event, frozen=True, kw_only=True, tag="token_stream"):
     """New text of a chunk: `text = text[:keep] + tokens`, `keep` in code points (`None` is the whole)."""
 
     chunk_id: str
@@ -182,7 +182,7 @@ class TokenStreamEvent(Event, tag="token_stream"):
     is_final: bool = False
 
 
-class FragmentEvent(Event, tag="fragment"):
+class FragmentEvent(Event, frozen=True, kw_only=True, tag="fragment"):
     """The piece `[start, end)` of a chunk's text can now be read, cited and retracted by peers."""
 
     chunk_id: str
@@ -192,7 +192,7 @@ class FragmentEvent(Event, tag="fragment"):
     derived_from: tuple[str, ...]
 
 
-class AgentReactionEvent(Event, tag="agent_reaction"):
+class AgentReactionEvent(Event, frozen=True, kw_only=True, tag="agent_reaction"):
     """An agent was shown fragments of its peers, and what it does with them."""
 
     chunk_id: str
@@ -202,7 +202,7 @@ class AgentReactionEvent(Event, tag="agent_reaction"):
     tier: Tier
 
 
-class FragmentsRetractedEvent(Event, tag="fragments_retracted"):
+class FragmentsRetractedEvent(Event, frozen=True, kw_only=True, tag="fragments_retracted"):
     """Fragments are taken back: the chunk's text is cut to `keep` code points. `root` is the fragment where it
     began."""
 
@@ -215,7 +215,7 @@ class FragmentsRetractedEvent(Event, tag="fragments_retracted"):
     reason: str
 
 
-class ChunkCompletedEvent(Event, tag="chunk_completed"):
+class ChunkCompletedEvent(Event, frozen=True, kw_only=True, tag="chunk_completed"):
     """A chunk is closed. A later retraction reopens it; the last completion wins."""
 
     chunk_id: str
@@ -228,7 +228,7 @@ class ChunkCompletedEvent(Event, tag="chunk_completed"):
     duration_s: float
 
 
-class SynthesisStreamEvent(Event, tag="synthesis_stream"):
+class SynthesisStreamEvent(Event, frozen=True, kw_only=True, tag="synthesis_stream"):
     """New text of a section's synthesis, by the same rule as `token_stream`."""
 
     section: str
@@ -236,14 +236,14 @@ class SynthesisStreamEvent(Event, tag="synthesis_stream"):
     keep: int | None = None
 
 
-class PointsUpdatedEvent(Event, tag="points_updated"):
+class PointsUpdatedEvent(Event, frozen=True, kw_only=True, tag="points_updated"):
     """All points of a section as they stand now."""
 
     section: str
     points: tuple[Point, ...]
 
 
-class SynthesisCompletedEvent(Event, tag="synthesis_completed"):
+class SynthesisCompletedEvent(Event, frozen=True, kw_only=True, tag="synthesis_completed"):
     """A section's answer stands."""
 
     section: str
@@ -252,7 +252,7 @@ class SynthesisCompletedEvent(Event, tag="synthesis_completed"):
     confidence: Confidence | None = None
 
 
-class CacheHitEvent(Event, tag="cache_hit"):
+class CacheHitEvent(Event, frozen=True, kw_only=True, tag="cache_hit"):
     """The answer was there already."""
 
     similarity: float
@@ -263,19 +263,19 @@ class CacheHitEvent(Event, tag="cache_hit"):
     risk: float | None = None
 
 
-class CacheMissEvent(Event, tag="cache_miss"):
+class CacheMissEvent(Event, frozen=True, kw_only=True, tag="cache_miss"):
     """No stored answer served, and why."""
 
     reason: str
 
 
-class CacheStoredEvent(Event, tag="cache_stored"):
+class CacheStoredEvent(Event, frozen=True, kw_only=True, tag="cache_stored"):
     """The run was stored."""
 
     entry: str
 
 
-class ValidatorCompletedEvent(Event, tag="validator_completed"):
+class ValidatorCompletedEvent(Event, frozen=True, kw_only=True, tag="validator_completed"):
     """A validator compared its own answer with the fast one."""
 
     agent: str
@@ -283,14 +283,14 @@ class ValidatorCompletedEvent(Event, tag="validator_completed"):
     confidence: float
 
 
-class ValidatorTimeoutEvent(Event, tag="validator_timeout"):
+class ValidatorTimeoutEvent(Event, frozen=True, kw_only=True, tag="validator_timeout"):
     """A validator was not done in time; the answer stands unverified by it."""
 
     agent: str
     message: str
 
 
-class CorrectionEvent(Event, tag="correction"):
+class CorrectionEvent(Event, frozen=True, kw_only=True, tag="correction"):
     """Text already shown was wrong and is replaced."""
 
     reason: str
@@ -300,20 +300,20 @@ class CorrectionEvent(Event, tag="correction"):
     similarity: float
 
 
-class SystemMessageEvent(Event, tag="system_message"):
+class SystemMessageEvent(Event, frozen=True, kw_only=True, tag="system_message"):
     """Something the user should know: what was degraded, chosen or refused."""
 
     message: str
     level: Level
 
 
-class HeartbeatEvent(Event, tag="heartbeat"):
+class HeartbeatEvent(Event, frozen=True, kw_only=True, tag="heartbeat"):
     """The run is alive; what each running agent does."""
 
     agents: tuple[AgentActivity, ...]
 
 
-class TaskCompletedEvent(Event, tag="task_completed"):
+class TaskCompletedEvent(Event, frozen=True, kw_only=True, tag="task_completed"):
     """The run ended with its answer. `degraded` names what was lost on the way; empty is a full result."""
 
     content: str
@@ -329,7 +329,7 @@ class TaskCompletedEvent(Event, tag="task_completed"):
     simulated: bool
 
 
-class TaskErrorEvent(Event, tag="task_error"):
+class TaskErrorEvent(Event, frozen=True, kw_only=True, tag="task_error"):
     """The run failed. `code`: agents_failed, budget_exceeded, deadline_exceeded, internal. `partial` is what the
     answer had become."""
 
@@ -340,7 +340,7 @@ class TaskErrorEvent(Event, tag="task_error"):
     cost_usd: float | None = None
 
 
-class TaskCancelledEvent(Event, tag="task_cancelled"):
+class TaskCancelledEvent(Event, frozen=True, kw_only=True, tag="task_cancelled"):
     """The run was stopped from outside."""
 
     reason: str
@@ -349,7 +349,7 @@ class TaskCancelledEvent(Event, tag="task_cancelled"):
     cost_usd: float | None = None
 
 
-class FragmentState(_Value):
+class FragmentState(_Value, frozen=True, kw_only=True):
     """A fragment that stands."""
 
     id: str
@@ -418,7 +418,7 @@ class RunState(msgspec.Struct, kw_only=True):
     error_message: str | None = None
 
 
-class StateSnapshotEvent(Event, tag="state_snapshot"):
+class StateSnapshotEvent(Event, frozen=True, kw_only=True, tag="state_snapshot"):
     """The whole folded state, for a viewer that fell behind the log."""
 
     state: RunState

@@ -147,19 +147,20 @@ def _checked_task(task: str) -> str:
 def _checked_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
     if context is None:
         return {}
-    if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
-        raise UsageError("the context must be a mapping with text keys.")
     try:
-        msgspec.json.encode(context)
+        return msgspec.json.decode(msgspec.json.encode(context), type=dict[str, Any])
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the context cannot be written as JSON: {error}") from None
-    return dict(context)
+        raise UsageError(
+            f"the context must be a mapping with text keys that JSON can hold: {error}"
+        ) from None
 
 
 def _checked_sections(sections: Sequence[str] | None) -> tuple[str, ...] | None:
     if sections is None:
         return None
-    titles = tuple(" ".join(title.split()) for title in ([sections] if isinstance(sections, str) else sections))
+    titles = tuple(
+        " ".join(title.split()) for title in ([sections] if isinstance(sections, str) else sections)
+    )
     if not titles or not all(titles):
         raise UsageError("sections: give at least one title, and no empty one.")
     if len(titles) > MAX_SECTIONS:

@@ -83,7 +83,9 @@ class Budget:
                 )
         tokens = tokens_in(input_characters)
         if self._max_tokens is not None and self._tokens() + tokens >= self._max_tokens:
-            return f"the next turn needs {tokens} input tokens, {self._tokens()} of {self._max_tokens} are used"
+            return (
+                f"the next turn needs {tokens} input tokens, {self._tokens()} of {self._max_tokens} are used"
+            )
         return None
 
     def open(self, stream: int, model: Model, input_characters: int) -> None:
@@ -98,15 +100,15 @@ class Budget:
         """Close the account of a stream and return what it used."""
         account = self._open.pop(stream)
         usage = _merged(account.estimate(), reported)
-        cost = account.model.cost(usage)
-        if reported is not None and reported.cost_usd is not None:
-            cost = reported.cost_usd
+        cost = account.model.cost(usage, None if reported is None else reported.cost_usd)
         self._settled = add_usage(self._settled, usage)
         self._cost = None if cost is None or self._cost is None else self._cost + cost
         return Settled(usage, cost)
 
     def exceeded(self) -> str | None:
         """Return which limit has been reached, or `None`."""
+        if self._max_cost is None and self._max_tokens is None:
+            return None
         cost = self.cost_usd
         if self._max_cost is not None and cost is not None and cost >= self._max_cost:
             return f"${cost:.4f} of ${self._max_cost:.4f} is spent"

@@ -110,10 +110,14 @@ def _opening(plan: Plan, work: Assignment, shown: Sequence[Shown]) -> tuple[Mess
     rules.append(_RETRACT.format(nonce=plan.nonce))
     request = [f"Task:\n{plan.task}"]
     if plan.context:
-        request.append(f"Context:\n{json.dumps(dict(plan.context), ensure_ascii=False, indent=1, default=str)}")
+        request.append(
+            f"Context:\n{json.dumps(dict(plan.context), ensure_ascii=False, indent=1, default=str)}"
+        )
     if len(work.outline) > 1:
         titles = "\n".join(f"- {title}" for title in work.outline)
-        request.append(f"The work is divided into:\n{titles}\n\nYour part now: {work.section}. Write only that part.")
+        request.append(
+            f"The work is divided into:\n{titles}\n\nYour part now: {work.section}. Write only that part."
+        )
     request.extend(_update(plan, s) for s in shown)
     return (
         Message("system", "\n\n".join(part.strip() for part in rules)),
@@ -147,9 +151,8 @@ def _turn(own: str, request: str) -> list[Message]:
 
 
 def _update(plan: Plan, shown: Shown) -> str:
-    blocks = []
-    for author in dict.fromkeys(q.author for q in shown.quotes):
-        blocks.append(_quoted(plan, author, [q for q in shown.quotes if q.author == author]))
+    authors = dict.fromkeys(q.author for q in shown.quotes)
+    blocks = (_quoted(plan, author, [q for q in shown.quotes if q.author == author]) for author in authors)
     return "\n\n".join(blocks)
 
 

@@ -80,9 +80,7 @@ class Cut:
     fragments: tuple[str, ...]
 
 
-def cascade(
-    chunks: Mapping[str, Provenance], origin: str, keep: int
-) -> tuple[list[Cut], frozenset[str]]:
+def cascade(chunks: Mapping[str, Provenance], origin: str, keep: int) -> tuple[list[Cut], frozenset[str]]:
     """Return the cuts that follow when chunk `origin` is cut to `keep`, the origin's own first, and all fragments
     they take back. Each chunk appears once, with its deepest cut."""
     keeps: dict[str, int] = {origin: keep}

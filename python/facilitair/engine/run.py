@@ -7,7 +7,7 @@ iterates drives the run: a consumer that is slow slows the reading of the socket
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from facilitair_rust import ChunkText, Content, Control, Reasoning
@@ -20,7 +20,7 @@ from .influence import Situation
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
 from .provenance import Cut, cascade
-from .sections import OPENING, Reading, Readers, Section, section_infos
+from .sections import OPENING, Readers, Reading, Section, section_infos
 from .speaker import ChunkSpeaker, Place, Retraction, Speaker, SynthesisSpeaker
 from .streams import Ending, Streams
 from .turn import VERBS, Phase, Turn
@@ -48,7 +48,7 @@ class Run:
         self._readers = Readers(plan.strategy)
         self._streams = Streams(plan, channel, clock, self._emitter, self._turns)
         self._watch = Watch(self._emitter, clock, plan.limits.timeout)
-        self._chunks = ChunkSpeaker(self._emitter, self._place)
+        self._chunks = ChunkSpeaker(self._emitter, clock, self._place)
         self._syntheses = SynthesisSpeaker(self._emitter)
         self._writer = Writer(self._speaker, self._control)
         self._outline: _Outline | None = None
@@ -254,6 +254,9 @@ class Run:
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
 
     def _reopen(self, turn: Turn) -> None:
+        if self._lost_its_ground(turn):
+            turn.phase = Phase.WAITING
+            return
         refusal = self._streams.open(turn, self._assignment(turn))
         if refusal is not None:
             self._close_short(turn, refusal)
@@ -261,15 +264,15 @@ class Run:
     def _settle(self, turn: Turn) -> None:
         """End a turn whose own text has ended, once what it reads has; show it the rest first."""
         readings = self._readings(turn)
-        if turn.failure is None and turn.model.tier != "none":
-            if not all(r.settled for r in readings):
+        reads_on = turn.failure is None and turn.model.tier != "none"
+        if (reads_on or self._is_synthesis(turn)) and not all(r.settled for r in readings):
+            return
+        if reads_on and not turn.closed_out and self._unseen(turn, readings):
+            turn.closed_out = True
+            refusal = self._show_and_open(turn, "continues")
+            if refusal is None:
                 return
-            if self._unseen(turn, readings) and not turn.closed_out:
-                turn.closed_out = True
-                refusal = self._show_and_open(turn, "continues")
-                if refusal is None:
-                    return
-                self._emitter.say(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
+            self._emitter.say(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
         self._end_turn(turn)
 
     def _show_and_open(self, turn: Turn, action: ev.ReactionAction) -> str | None:
@@ -340,7 +343,14 @@ class Run:
             case _:
                 pass
 
+    def _lost_its_ground(self, turn: Turn) -> bool:
+        """Whether a turn must begin anew but what it reads has, after a retraction, nothing to begin on yet."""
+        return not len(turn.text) and not all(self._readable(turn, r) for r in self._readings(turn))
+
     def _continue(self, turn: Turn) -> None:
+        if self._lost_its_ground(turn):
+            turn.phase = Phase.WAITING
+            return
         refusal = self._show_and_open(turn, "continues")
         if refusal is not None:
             self._close_short(turn, refusal)
@@ -349,6 +359,8 @@ class Run:
         self._writer.finish(turn)
         if turn.failure is None and not turn.text.text.strip():
             turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
+        if turn.finish_reason == "length":
+            self._emitter.say(f"{turn.agent.name}'s text was cut by its model's length limit", "warning")
         if self._outline is not None and turn is self._outline.author:
             self._close_outline()
         turn.phase = Phase.HOLDING
@@ -451,7 +463,7 @@ class Run:
         if self._is_synthesis(turn):
             self._end_synthesis(turn)
             return
-        self._chunks.completed(turn, self._clock.now())
+        self._chunks.completed(turn)
         self._turn_loop(turn)
         self._progress()
         self._check_quorum(turn)
@@ -459,10 +471,11 @@ class Run:
     def _end_synthesis(self, turn: Turn) -> None:
         substitute = self._last_text(self._sections[turn.section]) if turn.failure is not None else None
         if substitute is None:
-            self._syntheses.completed(turn, self._clock.now())
+            self._syntheses.completed(turn)
         else:
             self._emitter.say(
-                f"section {turn.section!r} shows the text of {substitute.agent.name} in place of a synthesis", "error"
+                f"section {turn.section!r} shows the text of {substitute.agent.name} in place of a synthesis",
+                "error",
             )
             self._syntheses.replaced(turn, substitute.text.text)
 
@@ -485,7 +498,9 @@ class Run:
                     self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)
                 return
             if turn.failure is None:
-                self._emitter.say(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
+                self._emitter.say(
+                    f"the review of {turn.section!r} ended after {turn.number} rounds unapproved"
+                )
             self._close_loop(section)
 
     def _close_loop(self, section: Section) -> None:
@@ -623,43 +638,45 @@ class Run:
         )
 
 
-class Cancellation:
-    """How somebody outside asks a run to stop."""
+class Handle:
+    """What somebody outside can do with a run: see its state, ask it to stop.
+
+    `state` is as of the last batch, so it may be ahead of the event that a consumer looks at.
+    """
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self.state = ev.RunState()
+        self.cancelled: str | None = None
         self._channel: Channel | None = None
 
-    def watch(self, channel: Channel) -> None:
-        """Wake `channel` when the request comes."""
-        self._channel = channel
+    def attach(self, state: ev.RunState, channel: Channel) -> None:
+        """Bind the handle to the run that begins."""
+        self.state, self._channel = state, channel
 
-    def request(self, reason: str) -> None:
+    def cancel(self, reason: str) -> None:
         """Ask the run to stop; the first reason stands."""
-        self.reason = self.reason or reason
+        self.cancelled = self.cancelled or reason
         if self._channel is not None:
             self._channel.wake()
 
 
-async def stream_events(
-    plan: Plan, transport: Transport, cancellation: Cancellation
-) -> AsyncIterator[ev.AnyEvent]:
+async def stream_events(plan: Plan, transport: Transport, handle: Handle) -> AsyncGenerator[ev.AnyEvent]:
     """Run `plan` and yield its events; the last one is terminal.
 
     Closing the iterator, or cancelling the task that drives it, closes every stream of the run.
     """
     channel = transport.channel()
-    cancellation.watch(channel)
     try:
         run = Run(plan, channel, transport.clock)
+        handle.attach(run.state, channel)
         run.start()
         while True:
             for event in run.drain():
                 yield event
             if run.finished:
                 return
-            if cancellation.reason is not None:
-                run.cancel(cancellation.reason)
+            if handle.cancelled is not None:
+                run.cancel(handle.cancelled)
                 continue
             deadline = run.deadline()
             run.feed(await channel.recv(deadline))

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 _TAIL: Final = 400  # code points of the own text in which a repetition is looked for
 _SHORTEST: Final = 5  # a shorter repetition is more likely meant than a stutter
+_SHORTEST_INSIDE: Final = 12  # the same for one that begins inside a word
 
 
 class Seam(Protocol):
@@ -90,8 +91,7 @@ class OverlapSeam:
 
     def __init__(self, own: str) -> None:
         tail = own[-_TAIL:]
-        starts = (i for i in range(len(tail)) if i == 0 or tail[i - 1].isspace())
-        self._candidates = [tail[i:] for i in starts if len(tail) - i >= _SHORTEST]
+        self._candidates = [tail[i:] for i in range(len(tail)) if _may_repeat(tail, i)]
         self._held = ""
         self._cut = 0
 
@@ -113,3 +113,8 @@ class OverlapSeam:
         released = self._held[self._cut :]
         self._held, self._cut, self._candidates = "", 0, []
         return released
+
+
+def _may_repeat(tail: str, start: int) -> bool:
+    whole_word = start == 0 or tail[start - 1].isspace()
+    return len(tail) - start >= (_SHORTEST if whole_word else _SHORTEST_INSIDE)

@@ -119,4 +119,3 @@ def section_infos(titles: tuple[str, ...]) -> tuple[SectionInfo, ...]:
         taken.add(slug)
         infos.append(SectionInfo(id=slug, title=title))
     return tuple(infos)
-

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .. import events as ev
+from ..transport import Clock
 from .emitter import Emitter
 from .provenance import Cut, Fragment
 from .turn import Turn
@@ -46,11 +47,11 @@ class Speaker(Protocol):
         """A fragment can be read by peers."""
         ...
 
-    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+    def cut(self, turn: Turn, cut: Cut, why: Retraction, /) -> None:
         """Text is taken back."""
         ...
 
-    def completed(self, turn: Turn, now: float) -> None:
+    def completed(self, turn: Turn) -> None:
         """The turn ended."""
         ...
 
@@ -58,8 +59,9 @@ class Speaker(Protocol):
 class ChunkSpeaker:
     """Speaks for the agents."""
 
-    def __init__(self, emitter: Emitter, place: Callable[[Turn], Place]) -> None:
+    def __init__(self, emitter: Emitter, clock: Clock, place: Callable[[Turn], Place]) -> None:
         self._emitter = emitter
+        self._clock = clock
         self._place = place
 
     def started(self, turn: Turn) -> None:
@@ -113,9 +115,10 @@ class ChunkSpeaker:
             )
         )
 
-    def completed(self, turn: Turn, now: float) -> None:
+    def completed(self, turn: Turn) -> None:
         """Emit the last, possibly empty, `token_stream` and `chunk_completed`."""
         self._tokens(turn, "", is_final=True)
+        now = self._clock.now()
         started = now if turn.started is None else turn.started
         self._emitter.emit(
             ev.ChunkCompletedEvent(
@@ -159,16 +162,14 @@ class SynthesisSpeaker:
     def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
         """Say nothing: nobody reads a synthesis while it is written."""
 
-    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+    def cut(self, turn: Turn, cut: Cut, _: Retraction) -> None:
         """Emit a `synthesis_stream` that takes text back."""
         self._stream(turn, "", cut.keep)
 
-    def completed(self, turn: Turn, now: float) -> None:
+    def completed(self, turn: Turn) -> None:
         """Emit `synthesis_completed`."""
         self._emitter.emit(
-            ev.SynthesisCompletedEvent(
-                **self._emitter.stamp(), section=turn.section, content=turn.text.text
-            )
+            ev.SynthesisCompletedEvent(**self._emitter.stamp(), section=turn.section, content=turn.text.text)
         )
 
     def replaced(self, turn: Turn, content: str) -> None:
@@ -180,7 +181,5 @@ class SynthesisSpeaker:
 
     def _stream(self, turn: Turn, tokens: str, keep: int | None) -> None:
         self._emitter.emit(
-            ev.SynthesisStreamEvent(
-                **self._emitter.stamp(), section=turn.section, tokens=tokens, keep=keep
-            )
+            ev.SynthesisStreamEvent(**self._emitter.stamp(), section=turn.section, tokens=tokens, keep=keep)
         )

@@ -63,7 +63,7 @@ def resolve_strategy(wanted: str | Strategy | None, config: Config) -> Strategy:
         return wanted
     name = wanted or config.default_strategy or DEFAULT_STRATEGY
     if name in config.strategy:
-        return _configured(name, config.strategy[name])
+        return _configured(name, config.strategy[name], config.limits.max_rounds)
     if name in BUILT_IN:
         return _with_rounds(BUILT_IN[name], config.limits.max_rounds)
     known = sorted({*BUILT_IN, *config.strategy})
@@ -76,7 +76,7 @@ def _with_rounds(strategy: Strategy, rounds: int) -> Strategy:
     return replace(strategy, loop=replace(strategy.loop, max_rounds=rounds))
 
 
-def _configured(name: str, table: StrategyConfig) -> Strategy:
+def _configured(name: str, table: StrategyConfig, rounds: int) -> Strategy:
     specs = {
         a.name: AgentSpec(name=a.name, role=a.role, prompt=a.prompt, model=a.model) for a in table.agents
     }
@@ -89,11 +89,13 @@ def _configured(name: str, table: StrategyConfig) -> Strategy:
                 f"strategy {name!r}: synthesizer {table.synthesizer!r} is none of its agents: {', '.join(specs)}."
             )
         synthesizer = specs.pop(table.synthesizer)
-    loop = table.loop and Loop(table.loop.reviewer, table.loop.refiner, table.loop.max_rounds or 2)
+    loop = table.loop
     return Strategy(
         name=name,
         agents=tuple(specs.values()),
         edges=tuple(Edge(e.from_, e.to, e.kind) for e in table.edges),
         synthesizer=synthesizer,
-        loop=loop,
+        loop=None
+        if loop is None
+        else Loop(loop.reviewer, loop.refiner, rounds if loop.max_rounds is None else loop.max_rounds),
     )

@@ -132,7 +132,7 @@ class Streams:
     def _pause(self, turn: Turn, error: StreamError) -> float:
         if error.retry_after_s is not None:
             return error.retry_after_s
-        return _FIRST_PAUSE_S * 2**turn.tries * self._jitter.uniform(0.8, 1.2)
+        return float(_FIRST_PAUSE_S * 2**turn.tries) * self._jitter.uniform(0.8, 1.2)
 
 
 def _seam(turn: Turn, brief: Brief) -> Seam:

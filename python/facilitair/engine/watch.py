@@ -52,7 +52,7 @@ class Watch:
         now = self._clock.now()
         turns = list(running)
         for turn in turns:
-            if now - _silent_since(turn) >= SILENCE_S:
+            if now >= _silent_since(turn) + SILENCE_S:
                 turn.last_notice = now
                 self._thinking(turn, now)
         if now >= self._heartbeat:
@@ -77,6 +77,8 @@ def _silent_since(turn: Turn) -> float:
 
 
 def _message(turn: Turn) -> str:
+    if turn.failure is not None:
+        return "has failed; an agent's text takes its place when all have ended"
     if turn.phase is Phase.HOLDING:
         return "has written its part and waits for the rest of what it reads"
     if turn.phase is Phase.RETRYING:

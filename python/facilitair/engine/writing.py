@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from facilitair_rust import Boundary, Control, Segment, Text
+from facilitair_rust import Boundary, Control, Text
 
 from .provenance import Fragment
 from .speaker import Speaker
 from .turn import Turn
+
+Segment = Text | Boundary | Control
 
 
 class ControlHandler(Protocol):

@@ -1,0 +1,1 @@
+"""Tests of the engine on scripts and a virtual clock: no time passes and no thread runs."""

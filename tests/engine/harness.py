@@ -1,0 +1,137 @@
+"""Plays a collaboration on scripts and a virtual clock, and checks what every run must hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar, Unpack
+
+from facilitair import Client, Collaboration, Config
+from facilitair import events as ev
+from facilitair.clock import VirtualClock
+from facilitair.engine.graph import AgentSpec, Edge, EdgeKind, Strategy, SynthesisTiming
+from facilitair.fold import answer, apply
+from facilitair.planning import RunOptions
+from facilitair.simulator.brain import Brain, Script
+from facilitair.simulator.prompt import Prompt
+from facilitair.simulator.script import ScriptTransport
+
+E = TypeVar("E", bound=ev.Event)
+Look = Callable[[Collaboration, ev.AnyEvent], None]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that has ended: its events, its folded state, and the transport that served it."""
+
+    events: list[ev.AnyEvent]
+    state: ev.RunState
+    transport: ScriptTransport
+
+    def of(self, kind: type[E]) -> list[E]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def last(self) -> ev.AnyEvent:
+        """The terminal event."""
+        return self.events[-1]
+
+    def text(self, agent: str, section: str = "task", turn: int = 1) -> str:
+        """Return a chunk's folded text."""
+        return self.state.chunks[f"{section}/{agent}.{turn}"].text
+
+    def said(self) -> str:
+        """Return all system messages."""
+        return "\n".join(self.state.messages)
+
+
+SYNTHESIZER = AgentSpec("synthesizer", "synthesizer", model="simulator/synthesizer")
+
+
+def apart(**models: str) -> Strategy:
+    """Return a strategy of agents that read nobody, each with a script and its faults."""
+    agents = tuple(AgentSpec(name, "coder", model=f"simulator/{model}") for name, model in models.items())
+    return Strategy(name="apart", agents=agents, synthesizer=SYNTHESIZER)
+
+
+def chain(
+    *agents: str, kind: EdgeKind = "live", synthesis: SynthesisTiming = "live", role: str = "coder"
+) -> Strategy:
+    """Return a strategy in which each agent reads the one before."""
+    pairs = pairwise(agents)
+    return Strategy(
+        name="chain",
+        agents=tuple(AgentSpec(a, role, model=f"simulator/{a}") for a in agents),
+        edges=tuple(Edge(a, b, kind) for a, b in pairs),
+        synthesizer=SYNTHESIZER,
+        synthesis=synthesis,
+    )
+
+
+def says(
+    text: str | Callable[[Prompt], str], *, ttft_s: float = 0.4, tokens_per_s: float = 80.0, overlap: int = 0
+) -> Script:
+    """Return a script that says `text`."""
+    return Script(text=text, ttft_s=ttft_s, tokens_per_s=tokens_per_s, overlap=overlap)
+
+
+def sentences(name: str, count: int) -> str:
+    """Return a text of `count` fragments."""
+    return " ".join(f"This is sentence number {i} of {name} with some words." for i in range(1, count + 1))
+
+
+def play(
+    scripts: Mapping[str, Script],
+    *,
+    task: str = "Build a thing",
+    config: Config | None = None,
+    look: Look | None = None,
+    **options: Unpack[RunOptions],
+) -> Played:
+    """Run a collaboration to its end on scripts, check it, and return it. `look` sees each event as it comes."""
+    transport = ScriptTransport(Brain(scripts), VirtualClock())
+
+    async def run() -> list[ev.AnyEvent]:
+        events: list[ev.AnyEvent] = []
+        async with Client(config or Config(), env={}, transport=transport) as client:
+            collaboration = client.collaborate(task, **options)
+            async with aclosing(collaboration.__aiter__()) as stream:
+                async for event in stream:
+                    events.append(event)
+                    if look is not None:
+                        look(collaboration, event)
+        return events
+
+    events = asyncio.run(run())
+    return Played(events, check(events), transport)
+
+
+def check(events: Sequence[ev.AnyEvent]) -> ev.RunState:
+    """Assert what holds for the events of every run, and return the state they fold to."""
+    assert [e.seq for e in events] == list(range(1, len(events) + 1))
+    assert [e.ts for e in events] == sorted(e.ts for e in events)
+    assert [isinstance(e, ev.TERMINAL) for e in events] == [False] * (len(events) - 1) + [True]
+    state = ev.RunState()
+    for event in events:
+        before = state.chunks[event.chunk_id].text if isinstance(event, ev.FragmentsRetractedEvent) else ""
+        state = apply(state, ev.decode(ev.encode(event)))
+        match event:
+            case ev.ChunkCompletedEvent():
+                assert state.chunks[event.chunk_id].text == event.content
+            case ev.SynthesisCompletedEvent():
+                assert state.syntheses[event.section].text == event.content
+            case ev.FragmentEvent():
+                assert 0 <= event.start < event.end <= len(state.chunks[event.chunk_id].text)
+            case ev.FragmentsRetractedEvent():
+                assert event.keep <= len(before)
+            case ev.TaskCompletedEvent():
+                assert answer(state) == event.content
+                assert all(c.status == "completed" for c in state.chunks.values())
+                assert state.completed_chunks == len(state.chunks)
+            case _:
+                pass
+    return state

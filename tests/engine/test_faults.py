@@ -1,0 +1,152 @@
+"""Each fault of the simulator: what the user sees of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from facilitair import AgentSpec, Strategy
+from facilitair import events as ev
+
+from .harness import Played, apart, play, says, sentences
+
+TEXT = sentences("a", 12)
+GOOD = {n: says(sentences(n, 3)) for n in ("b", "c", "synthesizer")}
+
+
+def run_with(fault: str) -> Played:
+    """Run three agents that read nobody, of which the first has a fault."""
+    return play({"a": says(TEXT), **GOOD}, strategy=apart(a=f"a{fault}", b="b", c="c"))
+
+
+def completed(played: Played, agent: str = "a") -> ev.ChunkCompletedEvent:
+    return next(e for e in played.of(ev.ChunkCompletedEvent) if e.agent == agent)
+
+
+@pytest.mark.parametrize("fault", ["+429", "+429x2", "+500", "+refusedx1"])
+def test_a_passing_failure_is_tried_again_and_said(fault: str) -> None:
+    played = run_with(fault)
+    assert played.text("a") == TEXT
+    assert "trying again in" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ()
+
+
+def test_retry_after_is_honoured() -> None:
+    played = run_with("+429x1")
+    assert completed(played).ttft_s == pytest.approx(1.4)
+
+
+@pytest.mark.parametrize("fault", ["+429x99", "+500x99", "+refusedx99"])
+def test_a_lasting_failure_costs_one_agent_not_the_run(fault: str) -> None:
+    played = run_with(fault)
+    assert completed(played).finish_reason == "error"
+    assert completed(played).content == ""
+    last = played.last
+    assert isinstance(last, ev.TaskCompletedEvent)
+    assert len(last.degraded) == 1
+    assert last.degraded[0].startswith("a on task: simulator/a")
+    assert last.content == sentences("synthesizer", 3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("+cut", "truncated"),
+        ("+error", "provider_error"),
+        ("+malformed", "malformed"),
+        ("+silent", "stall_timeout"),
+        ("+stall", "stall_timeout"),
+    ],
+)
+def test_a_failure_in_mid_stream_keeps_the_text_and_is_told(fault: str, code: str) -> None:
+    played = run_with(fault)
+    assert 0 < len(played.text("a")) < len(TEXT)
+    assert TEXT.startswith(played.text("a"))
+    assert completed(played).finish_reason == "error"
+    assert f"({code})" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert len(played.last.degraded) == 1
+
+
+def test_a_slow_first_token_is_announced_every_two_seconds() -> None:
+    played = run_with("+slow=9")
+    waits = [e.waiting_s for e in played.of(ev.AgentThinkingEvent) if e.agent == "a"]
+    assert waits == pytest.approx([2, 4, 6, 8])
+    assert played.text("a") == TEXT
+
+
+def test_a_first_token_that_never_comes_ends_in_a_timeout() -> None:
+    played = run_with("+slow=10000")
+    assert "(first_content_timeout)" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+
+
+def test_a_running_agent_is_never_silent_for_more_than_two_seconds() -> None:
+    played = run_with("+stall")
+    heard = [e.ts for e in played.events if getattr(e, "agent", None) == "a"]
+    assert max(b - a for a, b in pairwise(heard)) <= 2.0 + 1e-6
+    assert played.of(ev.HeartbeatEvent)
+
+
+@pytest.mark.parametrize("fault", ["+bytes", "+dupdone", "+nousage"])
+def test_an_odd_stream_gives_the_whole_text(fault: str) -> None:
+    played = run_with(fault)
+    assert played.text("a") == TEXT
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    usage = completed(played).usage
+    assert usage is not None
+    assert usage.estimated is (fault == "+nousage")
+
+
+def test_line_separators_inside_text_stay() -> None:
+    played = run_with("+u2028")
+    assert "\u2028" in played.text("a")
+    assert "\x85" in played.text("a")
+
+
+def test_the_length_limit_of_a_model_is_reported() -> None:
+    played = run_with("+length")
+    assert completed(played).finish_reason == "length"
+    assert "a's text was cut by its model's length limit" in played.said()
+
+
+def test_the_next_model_of_the_role_takes_over() -> None:
+    played = play(
+        {"bad": says("never"), "good": says(TEXT), "synthesizer": GOOD["synthesizer"]},
+        strategy=Strategy(name="one", agents=(AgentSpec("a", "coder"),)),
+        models={"coder": ["simulator/bad+500x9", "simulator/good"], "synthesizer": "simulator/synthesizer"},
+    )
+    assert played.text("a") == TEXT
+    assert "going on with simulator/good" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert "simulator/good" in played.last.models_used
+
+
+def test_a_failed_synthesis_is_replaced_and_said_to_be() -> None:
+    strategy = apart(a="a")
+    strategy = replace(
+        strategy, synthesizer=replace(strategy.synthesizer, model="simulator/synthesizer+500x9")
+    )
+    played = play({"a": says(TEXT), "synthesizer": says("never")}, strategy=strategy)
+    last = played.last
+    assert isinstance(last, ev.TaskCompletedEvent)
+    assert last.content == TEXT
+    assert any("synthesizer" in d for d in last.degraded)
+
+
+def test_an_empty_answer_is_a_failure() -> None:
+    played = play({"a": says(""), **GOOD}, strategy=apart(a="a", b="b"))
+    assert "answered with nothing" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+
+
+def test_a_run_without_a_quorum_fails_with_what_there_is() -> None:
+    played = play({"a": says(TEXT), **GOOD}, strategy=apart(a="a", b="b+500x99", c="c+500x99"))
+    last = played.last
+    assert isinstance(last, ev.TaskErrorEvent)
+    assert last.code == "agents_failed"
+    assert "2 of 3 agents failed" in last.message
+    assert last.partial

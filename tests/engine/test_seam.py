@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facilitair.engine.seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
+
+words = st.text(alphabet="ab c\n", max_size=40)
+
+
+def joined(seam: Seam, text: str, cuts: list[int]) -> str:
+    """Feed `text` in pieces and return what the seam releases."""
+    edges = sorted({0, len(text), *(c % (len(text) + 1) for c in cuts)})
+    pieces = [text[a:b] for a, b in pairwise(edges)]
+    return "".join(seam.feed(p) for p in pieces) + seam.flush()
+
+
+@given(words, st.lists(st.integers(0, 40)))
+def test_the_beginning_passes_through(text: str, cuts: list[int]) -> None:
+    assert joined(NoSeam(), text, cuts) == text
+
+
+@given(words, words, st.lists(st.integers(0, 40)))
+def test_splits_do_not_change_what_a_seam_releases(own: str, text: str, cuts: list[int]) -> None:
+    for kind in (BlankSeam, ParagraphSeam, OverlapSeam):
+        assert joined(kind(own), text, cuts) == joined(kind(own), text, [])
+
+
+@given(
+    st.text(alphabet="ab c\n", min_size=1).filter(str.strip), st.integers(0, 60), st.lists(st.integers(0, 60))
+)
+def test_a_prefill_cut_anywhere_gives_the_whole_text(text: str, at: int, cuts: list[int]) -> None:
+    own = text[: at % len(text)]
+    continuation = text[len(own.rstrip()) :]
+    whole = own + joined(BlankSeam(own), continuation, cuts)
+    if continuation.strip():
+        assert whole == text
+    else:
+        assert whole.rstrip() == text.rstrip()
+
+
+def test_a_repeated_overlap_is_cut() -> None:
+    own = "The parser reads one line and then the next line"
+    assert joined(OverlapSeam(own), "then the next line of input.", [3, 9, 17]) == " of input."
+
+
+def test_the_longest_overlap_is_cut() -> None:
+    own = "ready, set, go; ready, set, go;"
+    assert joined(OverlapSeam(own), "ready, set, go; ready, set, go; done", []) == " done"
+
+
+def test_a_short_likeness_is_no_overlap() -> None:
+    assert joined(OverlapSeam("it ends with the"), "the rest", []) == "the rest"
+
+
+def test_text_that_only_begins_like_an_overlap_is_kept() -> None:
+    assert joined(OverlapSeam("we call the function"), "the functor maps", [4]) == "the functor maps"
+
+
+def test_an_addition_begins_a_paragraph() -> None:
+    assert joined(ParagraphSeam("The end."), " More.", []) == "\n\nMore."
+    assert joined(ParagraphSeam("The end.\n"), "\nMore.", [1]) == "\nMore."
+    assert joined(ParagraphSeam("The end."), "\n \n", [1]) == ""
