@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -42,12 +43,12 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Self:
         """Open the file. Raises `RecordingError` when it cannot be written."""
         try:
-            self._file = self._path.open("wb")
+            self._file = self._path.open("wb", buffering=0)
         except (OSError, ValueError) as error:
             raise self._failure(error) from error
         return self
@@ -65,8 +66,9 @@ class Recorder:
         if self._file is None:
             raise RecordingError(f"the recording {str(self._path)!r} is not open; use `with Recorder(path)`")
         try:
-            self._file.write(event_line(event))
-            self._file.flush()
+            rest = memoryview(event_line(event))
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise self._failure(error) from error
 

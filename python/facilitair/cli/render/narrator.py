@@ -256,7 +256,7 @@ class Narrator:
         if event.confidence:
             foot.append(words.confidence(event.confidence))
         body = event.content
-        if self._answer_follows and len(self._written_sections()) <= 1:
+        if self._answer_follows and len(self._state.sections) <= 1:
             body = ""
             foot.insert(0, f"{words.count(len(event.content.split()), 'word')}; the answer follows below")
         heading = f"Synthesis of {self._section_title(event.section)}"
@@ -332,9 +332,6 @@ class Narrator:
 
     def _section_title(self, section: str) -> str:
         return f"“{self._titles().get(section, section)}”"
-
-    def _written_sections(self) -> set[str]:
-        return {info.id for info in self._state.sections} | set(self._state.syntheses)
 
     def _quoted(self, fragments: tuple[str, ...]) -> str:
         """Return whose fragments these are, `Architect #2-#6, Coder #1`, and how the first begins."""
