@@ -111,11 +111,12 @@ class StrategyConfig(_Table, frozen=True):
 
 
 class RoleConfig(_Table, frozen=True):
-    """`[roles.NAME]`: a role of the user's own, or changes to a known one."""
+    """`[roles.NAME]`: a role of the user's own, or changes to a shipped one. `None` is "as shipped"."""
 
     prompt: Text | None = None
     title: Text | None = None
     icon: Text | None = None
+    duty: Literal["outline", "verdict"] | None = None
 
 
 class LimitsConfig(_Table, frozen=True):
