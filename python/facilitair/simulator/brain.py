@@ -212,9 +212,13 @@ class Brain:
     def _delays(self, script: Script, stream: str, pieces: int, faults: Mapping[str, Fault]) -> list[float]:
         """Return the delay before each piece, and at least one: silence before an answer of nothing."""
         random_stream = random.Random(f"{self._seed}/{stream}")  # noqa: S311 (reproducible on purpose)
-        slow = faults.get("slow")
-        delays = [slow.value if slow else script.ttft_s, *[script.pause_s] * (pieces - 1)]
-        return [delay * (1 + script.jitter * random_stream.uniform(-1, 1)) for delay in delays]
+        delays = [
+            delay * (1 + script.jitter * random_stream.uniform(-1, 1))
+            for delay in (script.ttft_s, *[script.pause_s] * (pieces - 1))
+        ]
+        if slow := faults.get("slow"):
+            delays[0] = slow.value
+        return delays
 
     def _usage(self, script: str, turns: Sequence[Turn], thoughts: int, content: int) -> dict[str, object]:
         """Return the usage as a provider reports it; every piece counts as one token."""

@@ -8,6 +8,7 @@ takes up what its prompt quotes newly.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -15,13 +16,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from .prompt import Peer, Prompt
+from .prompt import Prompt
 
 DISCLAIMER: Final = (
     "*Simulated: scripts wrote this, no language model did. Configure a provider to get a real answer.*"
 )
 _GAP: Final = "\n\n"
-_LONGEST_QUOTE: Final = 90  # characters, of the task or of a peer
+_LONGEST_QUOTE: Final = 90  # characters of the task
+_QUOTABLE: Final = re.compile(r"[A-Z](?=(?:\S+ +){2})[^\n“”\"`{}=;<>@#*_\[\]\\]{8,150}[.!?]")
 _SHORT_TASK: Final = 4  # words; a task that short gets two sections
 _LIST_ITEM: Final = re.compile(r"\n(?=- |\d+\. )")
 _SMALL_WORDS: Final = re.compile(
@@ -36,7 +38,8 @@ class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reaction: str
     ttft_s: float
     tokens_per_s: float
-    reactions: int = 2
+    reactions: int = 1
+    parts: dict[str, str] = msgspec.field(default_factory=dict)
     again: str = ""
     outline: tuple[str, ...] = ()
     revise: str = ""
@@ -46,8 +49,10 @@ class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def answer(self, prompt: Prompt) -> str:
         """Return the own text of `prompt` so far and all that follows it."""
         second = bool(self.again) and any("refiner" in peer.agent for peer in prompt.peers)
+        section = prompt.section.lower()
+        text = next((text for key, text in self.parts.items() if key in section), self.text)
         values = _values(prompt)
-        blocks = [block.format_map(values) for block in _blocks(self.again if second else self.text)]
+        blocks = [block.format_map(values) for block in _blocks(self.again if second else text)]
         if self.outline and prompt.wants_outline:
             titles = self.outline[: 2 if len(prompt.task.split()) <= _SHORT_TASK else None]
             blocks.insert(0, "\n".join(f"@@{prompt.nonce} section {title}" for title in titles))
@@ -61,20 +66,20 @@ class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return " ".join(self.reasoning.format_map(_values(prompt)).split())
 
     def _reactions(self, prompt: Prompt) -> list[str]:
-        """Return a block for each of the first quotes of every update."""
-        updates: dict[int, list[Peer]] = {}
+        """Return a block for each of the first telling sentences of every update."""
+        taken: dict[str, str] = {}
+        room = Counter[int]()
         for peer in prompt.peers:
-            updates.setdefault(peer.turn, []).append(peer)
-        heard = [peer for update in updates.values() for peer in update[: self.reactions]]
-        return list(dict.fromkeys(self._reaction(peer) for peer in heard))
-
-    def _reaction(self, peer: Peer) -> str:
-        said = _first_words(peer.text)
-        return self.reaction.format(agent=peer.agent, first=peer.first, said=f": “{said}”" if said else "")
+            sentence = next((said for said in _sentences(peer.text) if said not in taken), None)
+            if sentence and room[peer.turn] < self.reactions:
+                room[peer.turn] += 1
+                taken[sentence] = self.reaction.format(agent=peer.agent, first=peer.first, sentence=sentence)
+        return list(taken.values())
 
 
 class _Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
+    tests: str
     aliases: tuple[str, ...]
     naming: Literal["snake", "camel", "pascal"]
 
@@ -134,8 +139,11 @@ def _written(own: str, blocks: Sequence[str], opening: int, reactions: Sequence[
 
 
 def _order(blocks: Sequence[str], written: set[str], opening: int, reactions: Sequence[str]) -> list[str]:
-    """Return what is to be written after `written`, in order; no block before the last one written."""
+    """Return what is to be written after `written`, in order: no block before the last one written, and nothing new
+    once all is said."""
     after = 1 + max((number for number, block in enumerate(blocks) if block in written), default=-1)
+    if all(block.startswith("@@") for block in blocks[after:]):
+        return list(blocks[after:])
     first = max(opening, after)
     return [*blocks[after:first], *(b for b in reactions if b not in written), *blocks[first:]]
 
@@ -151,13 +159,20 @@ def _values(prompt: Prompt) -> dict[str, str]:
     elif fence is None:
         language = f"Python, as this script knows no {language}"
     comment = task.replace("\\", "/").replace('"', "'")
+
+    def block(template: str) -> str:
+        return (
+            f"```{fence or 'python'}\n{template.strip().replace('CALL', call).replace('TASK', comment)}\n```"
+        )
+
     return {
         "task": f"“{task}”" if task else "the task",
         "part": f" ({_shortened(prompt.section)})" if prompt.section else "",
         "language": language,
         "edge": f"The {_shortened(prompt.framework)} layer" if prompt.framework else "The layer around it",
         "call": call,
-        "code": f"```{fence or 'python'}\n{code.text.strip().replace('CALL', call).replace('TASK', comment)}\n```",
+        "code": block(code.text),
+        "tests": block(code.tests),
         "disclaimer": DISCLAIMER,
     }
 
@@ -178,14 +193,11 @@ def _named(task: str, naming: str) -> str:
     return joined if naming == "pascal" else joined[0].lower() + joined[1:]
 
 
-def _first_words(text: str) -> str:
-    """Return the first words of prose in `text`; empty when it has none."""
-    prose = re.sub(r"(?ms)^ {0,3}```.*?(?:^ {0,3}```|\Z)", "", text)
-    for line in prose.split("\n"):
-        words = re.sub(r"^[\W\d]+", "", line)
-        if len(words.split()) > 2:
-            return _shortened(words).rstrip(" .,:;")
-    return ""
+def _sentences(text: str) -> list[str]:
+    """Return the sentences in `text` that can be quoted on their own: whole, short, no code, no quotes in them."""
+    lines = (re.sub(r"^\W*(?:\d+\W+)?", "", line) for line in text.split("\n"))
+    sentences = (sentence for line in lines for sentence in re.split(r"(?<=[.!?])\s+", line))
+    return [sentence for sentence in sentences if _QUOTABLE.fullmatch(sentence)]
 
 
 def _shortened(text: str) -> str:
