@@ -12,7 +12,7 @@ from typing import Any, Final, Self, Unpack
 
 from . import events as ev
 from .config import Config, load_config
-from .engine.run import Handle, stream_events
+from .engine.drive import Handle, stream_events
 from .errors import ConfigError, UsageError
 from .planning import Request, RunOptions, check_request, make_plan
 from .providers.catalog import Catalog

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from facilitair import AgentSpec, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
+from facilitair.engine.graph import SynthesisTiming
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
@@ -62,7 +63,7 @@ def graphs(draw: st.DrawFn) -> Strategy:
         AgentSpec(n, "coder", model=f"simulator/{n}{draw(st.sampled_from(FAULTS))}{draw(options)}")
         for n in names
     )
-    timing = draw(st.sampled_from(["live", "section", "end"]))
+    timing: SynthesisTiming = draw(st.sampled_from(["live", "section", "end"]))
     return Strategy(
         name="drawn", agents=agents, edges=tuple(edges), synthesizer=SYNTHESIZER, synthesis=timing
     )

@@ -154,7 +154,7 @@ def test_a_missing_verdict_is_taken_as_revise() -> None:
 def test_synthesis_can_wait_for_its_section_or_for_all() -> None:
     scripts = plain("a", "synthesizer") | {"b": says(sentences("b", 4), tokens_per_s=20)}
     for timing in ("section", "end"):
-        played = play(scripts, strategy=chain("a", "b", synthesis=timing), sections=["One", "Two"])  # type: ignore[arg-type]
+        played = play(scripts, strategy=chain("a", "b", synthesis=timing), sections=["One", "Two"])
         first = played.of(ev.SynthesisStreamEvent)[0].ts
         assert first > max(e.ts for e in played.of(ev.ChunkCompletedEvent))
     live = play(scripts, strategy=chain("a", "b"))

@@ -50,6 +50,12 @@ class Provenance:
         self.fragments.append(fragment)
         return fragment
 
+    def named(self, name: str) -> Fragment | None:
+        """Return the fragment its author calls `name`: "<chunk_id>#<n>" or "#<n>"; `None` when none stands."""
+        chunk_id, _, number = name.rpartition("#")
+        wanted = f"{self.chunk_id}#{number}" if chunk_id in ("", self.chunk_id) else ""
+        return next((f for f in self.fragments if f.id == wanted), None)
+
     def clean_prefix(self, tainted: frozenset[str]) -> int | None:
         """Return how many code points stay clean when `tainted` is taken back; `None`: it was shown none of it."""
         hit = [e.position for e in self.exposures if not tainted.isdisjoint(e.fragments)]

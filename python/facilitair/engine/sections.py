@@ -43,8 +43,17 @@ class Section:
 
     @property
     def settled(self) -> bool:
-        """Whether all turns before the synthesis have ended."""
-        return all(t.settled for t in self.turns)
+        """Whether all turns before the synthesis have ended, and no more rounds come."""
+        return not self.loop_open and all(t.settled for t in self.turns)
+
+    @property
+    def done(self) -> bool:
+        """Whether its answer stands, if it gets one."""
+        return self.settled and (self.synthesis is None or self.synthesis.settled)
+
+    def last_text(self) -> Turn | None:
+        """Return the turn furthest down the graph that has text."""
+        return next((t for t in reversed(self.turns) if len(t.text)), None)
 
 
 class Readers:

@@ -1,0 +1,185 @@
+"""The agenda of a run: which sections and turns there are, who reads whom, and whose turn comes after a review.
+
+It grows while the run goes on, by the architect's outline and by the rounds of the review loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from facilitair_rust import ChunkText
+
+from .. import events as ev
+from .emitter import Emitter
+from .graph import Loop
+from .plan import Plan, PlannedAgent
+from .prompts import Assignment
+from .sections import OPENING, Readers, Reading, Section, section_infos
+from .turn import VERBS, Phase, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """The architect's outline while it is still being written."""
+
+    author: Turn
+    titles: list[str]
+
+
+class Agenda:
+    """Holds the sections and turns of a run. `turns` are by chunk id, in the order they were planned."""
+
+    def __init__(self, plan: Plan, emitter: Emitter) -> None:
+        self._plan = plan
+        self._emitter = emitter
+        self._readers = Readers(plan.strategy)
+        self._outline: _Outline | None = None
+        self.turns: dict[str, Turn] = {}
+        self.sections: dict[str, Section] = {}
+
+    def begin(self) -> None:
+        """Make the first sections: the user's, or the one that the architect opens, or one for all."""
+        planner = self._planner()
+        if self._plan.sections is not None:
+            for info in section_infos(self._plan.sections):
+                self._add_section(info, self._plan.strategy.in_order())
+        elif planner is None or self._plan.limits.max_sections == 1:
+            self._add_section(OPENING, self._plan.strategy.in_order())
+        else:
+            section = self.sections[OPENING.id] = Section(OPENING)
+            self._readers.opening = self._add_turn(section, planner, 1)
+            self._outline = _Outline(self._readers.opening, [])
+
+    # --- who reads whom --------------------------------------------------------------------------------------------
+
+    def readings(self, turn: Turn) -> list[Reading]:
+        """Return what `turn` reads, as it stands now."""
+        return self._readers.readings(self.sections[turn.section], turn)
+
+    def unseen(self, turn: Turn) -> list[str]:
+        """Return the ids of the fragments that `turn` reads and has not been shown."""
+        return [f for r in self.readings(turn) for f in r.turn.unseen_by(turn)]
+
+    def running(self) -> Iterator[Turn]:
+        """Return the turns somebody is waiting for."""
+        return (t for t in self.turns.values() if t.running)
+
+    def is_synthesis(self, turn: Turn) -> bool:
+        """Whether `turn` writes a section's answer."""
+        return turn.agent.name == self._plan.strategy.synthesizer.name
+
+    def assignment(self, turn: Turn) -> Assignment:
+        """Return what `turn` is about."""
+        return Assignment(
+            agent=turn.agent,
+            section=self.sections[turn.section].info.title,
+            outline=tuple(s.info.title for s in self.written()),
+            wants_outline=self._outline is not None and turn is self._outline.author,
+        )
+
+    # --- sections --------------------------------------------------------------------------------------------------
+
+    @property
+    def outline_open(self) -> bool:
+        """Whether the sections are still being found."""
+        return self._outline is not None
+
+    def written(self) -> list[Section]:
+        """Return the sections that get an answer."""
+        return [s for s in self.sections.values() if s.synthesis is not None]
+
+    def outlines(self, turn: Turn, title: str) -> None:
+        """Take a title that `turn` puts into its outline; from anybody else it says nothing."""
+        if self._outline is None or turn is not self._outline.author:
+            return
+        titles, most = self._outline.titles, self._plan.limits.max_sections
+        title = " ".join(title.split())[:80]
+        if not title or title in titles:
+            return
+        if len(titles) < most:
+            titles.append(title)
+        else:
+            self._emitter.say(f"the part {title!r} is left out: limits.max_sections is {most}", "warning")
+
+    def close_outline(self, turn: Turn) -> bool:
+        """Divide the work as the outline says, now that the text of its author, `turn`, has begun or ended; return
+        whether this has just happened."""
+        outline = self._outline
+        if outline is None or turn is not outline.author:
+            return False
+        self._outline = None
+        others = tuple(n for n in self._plan.strategy.in_order() if n != turn.agent.name)
+        if len(outline.titles) < 2:
+            self._readers.opening = None
+            self._fill_section(self.sections[OPENING.id], others)
+        else:
+            for info in section_infos(tuple(outline.titles)):
+                self._add_section(info, others)
+        return True
+
+    def _planner(self) -> PlannedAgent | None:
+        """Return the agent that can open with an outline: it owes one, and reads nobody."""
+        for name in self._plan.strategy.in_order():
+            agent = self._plan.agents[name]
+            if agent.role.duty == "outline" and not self._plan.strategy.sources(name):
+                return agent
+        return None
+
+    def _add_section(self, info: ev.SectionInfo, agents: tuple[str, ...]) -> None:
+        self.sections[info.id] = section = Section(info)
+        self._fill_section(section, agents)
+
+    def _fill_section(self, section: Section, agents: tuple[str, ...]) -> None:
+        for name in agents:
+            self._add_turn(section, self._plan.agents[name], 1)
+        section.loop_open = self._plan.strategy.loop is not None
+        synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
+        section.synthesis = self._new_turn(section, synthesizer, 1)
+
+    def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
+        turn = self._new_turn(section, agent, number)
+        section.turns.append(turn)
+        return turn
+
+    def _new_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
+        turn = Turn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS))
+        self.turns[turn.chunk_id] = turn
+        return turn
+
+    # --- the review loop -------------------------------------------------------------------------------------------
+
+    def ended(self, turn: Turn) -> None:
+        """Let reviewer and refiner take turns, now that `turn` has ended."""
+        loop, section = self._plan.strategy.loop, self.sections[turn.section]
+        if loop is None or not section.loop_open:
+            return
+        if turn.agent.name == loop.reviewer:
+            self._reviewed(section, loop, turn)
+        elif turn.agent.name == loop.refiner:
+            self._refined(section, loop, turn)
+
+    def _reviewed(self, section: Section, loop: Loop, turn: Turn) -> None:
+        if turn.failure is not None or turn.verdict == "approve":
+            _close_loop(section, loop)
+            return
+        if turn.verdict != "revise":
+            self._emitter.say(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
+        if len(section.of(loop.refiner)) < turn.number:
+            self._add_turn(section, self._plan.agents[loop.refiner], turn.number)
+
+    def _refined(self, section: Section, loop: Loop, turn: Turn) -> None:
+        if turn.failure is None and turn.number < loop.max_rounds:
+            if len(section.of(loop.reviewer)) == turn.number:
+                self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)
+            return
+        if turn.failure is None:
+            self._emitter.say(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
+        _close_loop(section, loop)
+
+
+def _close_loop(section: Section, loop: Loop) -> None:
+    section.loop_open = False
+    for turn in section.of(loop.refiner):
+        if turn.phase is Phase.WAITING:
+            turn.phase = Phase.SKIPPED
