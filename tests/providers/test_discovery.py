@@ -109,6 +109,20 @@ class TestOrder:
         with pytest.raises(ConfigError, match="provider 'grok' is not known; did you mean groq"):
             found(tmp_path, NOWHERE, "[models]\nprovider = 'grok'\n")
 
+    @pytest.mark.parametrize(
+        ("env", "project"),
+        [
+            ({"OLLAMA_HOST": "http://public.example"}, ""),
+            ({"VLLM_BASE_URL": "nonsense"}, ""),
+            ({"OLLAMA_API_KEY": "two words"}, "[models]\nprovider = 'ollama'\n"),
+        ],
+    )
+    def test_a_server_that_cannot_be_asked_is_an_error(
+        self, tmp_path: Path, env: Mapping[str, str], project: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=r"OLLAMA_HOST|VLLM_BASE_URL|OLLAMA_API_KEY"):
+            found(tmp_path, {**NOWHERE, **env}, project)
+
     def test_the_simulator_can_be_chosen_without_a_notice(self, tmp_path: Path) -> None:
         catalog = found(
             tmp_path, {"OPENAI_API_KEY": "value-of-the-key"}, "[models]\nprovider = 'simulator'\n"

@@ -120,6 +120,34 @@ def test_a_key_that_cannot_be_used_is_a_failed_check_of_that_provider(tmp_path: 
     assert checks["groq"].detail.startswith("GROQ_API_KEY holds blanks")
 
 
+def test_a_local_server_is_found_beside_a_key(tmp_path: Path) -> None:
+    tags = b'{"models": [{"name": "llama3.2", "size": 1}]}'
+
+    answers = iter([answering(tags), chat("ok")])
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await next(answers)(writer)
+
+    async def run() -> list[Check]:
+        (tmp_path / ".git").mkdir()
+        async with serving(answer) as server:
+            return await diagnose(tmp_path, {"OLLAMA_HOST": server.url, "GROQ_API_KEY": "two words"})
+
+    checks = {check.name: check for check in asyncio.run(run())}
+
+    assert checks["ollama"].ok is True
+    assert checks["ollama"].detail.startswith("llama3.2: first token after")
+    assert checks["ollama"].detail.endswith("free")
+
+
+def test_an_address_that_cannot_be_used_is_a_failed_check_of_that_provider(tmp_path: Path) -> None:
+    checks = examined(tmp_path, ACME, {**KEY, "VLLM_BASE_URL": "http://public.example/v1"}, chat("ok"))
+
+    assert checks["acme"].ok is True
+    assert checks["vllm"].ok is False
+    assert checks["vllm"].detail.startswith("VLLM_BASE_URL sends keys and text unencrypted")
+
+
 def test_a_provider_without_a_named_model_is_not_asked(tmp_path: Path) -> None:
     project = "[models]\nprovider = 'simulator'\n[providers.acme]\nbase_url = 'https://acme.example'\n"
     check = examined(tmp_path, project, {})["acme"]

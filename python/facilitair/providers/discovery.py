@@ -7,7 +7,9 @@ the answer matters. No other host is asked anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ import msgspec
 
 from .. import pricing
 from ..config import FILE_NAME, Config, is_private_host
+from ..errors import ConfigError
 from ..secrets import Secret
 from .catalog import SIMULATOR, Catalog, Installed, table
 
@@ -40,18 +43,27 @@ async def discover(config: Config, env: Mapping[str, str], *, probe_local: bool 
     catalog = Catalog(config=config, env=env)
     chosen = _chosen(config)
     preferred = chosen or _first_with_key(catalog)
-    to_ask = _to_ask(catalog, preferred) if probe_local else []
-    asking = {name: (_list_url(catalog, name), catalog.key(name)) for name in to_ask}
-
+    to_ask = [_where(catalog, name) for name in (_to_ask(catalog, preferred) if probe_local else [])]
     async with asyncio.TaskGroup() as group:
-        asked = {name: group.create_task(_installed(*where)) for name, where in asking.items()}
-        if preferred and preferred not in asking and preferred != SIMULATOR:
+        if preferred not in (None, SIMULATOR, *(where.name for where in to_ask)):
             # The import takes 0.3 s, and a price is wanted before the first request.
             group.create_task(asyncio.to_thread(pricing.load))
-    installed = {name: found for name, task in asked.items() if (found := task.result()) is not None}
+        asking = group.create_task(_ask(to_ask))
+    installed = asking.result()
 
     primary, notices = _decide(catalog, preferred, installed)
     return Catalog(config=config, env=env, primary=primary, installed=installed, notices=tuple(notices))
+
+
+async def ask_all_servers(catalog: Catalog) -> Catalog:
+    """Return the catalog with what every kind of local server has, also those that no run would look for. Servers
+    whose address or key cannot be used are left out."""
+    to_ask = []
+    for name, spec in table().providers.items():
+        if spec.local and name != SIMULATOR:
+            with suppress(ConfigError):
+                to_ask.append(_where(catalog, name))
+    return replace(catalog, installed={**await _ask(to_ask), **catalog.installed})
 
 
 def _chosen(config: Config) -> str | None:
@@ -140,9 +152,26 @@ class _Models(msgspec.Struct):
     data: tuple[_Entry, ...] = ()
 
 
-def _list_url(catalog: Catalog, name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """A server to ask for its models."""
+
+    name: str
+    url: str
+    key: Secret | None
+
+
+def _where(catalog: Catalog, name: str) -> _Where:
     base_url = catalog.base_url(name)
-    return f"{base_url.removesuffix('/v1')}/api/tags" if name == "ollama" else f"{base_url}/models"
+    url = f"{base_url.removesuffix('/v1')}/api/tags" if name == "ollama" else f"{base_url}/models"
+    return _Where(name, url, catalog.key(name))
+
+
+async def _ask(servers: Iterable[_Where]) -> dict[str, tuple[Installed, ...]]:
+    """Return what each of these servers has, without those that do not answer."""
+    async with asyncio.TaskGroup() as group:
+        asked = {where.name: group.create_task(_installed(where.url, where.key)) for where in servers}
+    return {name: found for name, task in asked.items() if (found := task.result()) is not None}
 
 
 async def _installed(url: str, key: Secret | None) -> tuple[Installed, ...] | None:

@@ -26,7 +26,7 @@ from ..errors import ConfigError
 from ..secrets import redact
 from ..transport import Channel, Transport
 from .catalog import SIMULATOR, Catalog, table
-from .discovery import discover
+from .discovery import ask_all_servers, discover
 from .http import HttpTransport
 from .model import Message, Model
 
@@ -64,6 +64,8 @@ async def diagnose(
     try:
         config = load_config(directory, env)
         catalog = await discover(config, os.environ if env is None else env, probe_local=probe_local)
+        if probe_local:
+            catalog = await ask_all_servers(catalog)
     except ConfigError as error:
         return [*checks, Check("configuration", False, str(error), "correct this and run doctor again")]
     files = ", ".join(map(str, config.files))
@@ -119,6 +121,10 @@ async def _opened(transport: Transport | None) -> AsyncIterator[Transport]:
 def _absent(catalog: Catalog, name: str) -> Check:
     spec = table().providers[name]
     if spec.local:
+        try:
+            catalog.base_url(name)
+        except ConfigError as error:
+            return Check(name, False, str(error), "correct this and run doctor again")
         return Check(name, None, f"{spec.title} is not running here", f"start it, or set {spec.base_url_env}")
     return Check(name, None, "no key", f"set {catalog.key_variables(name)[0]} to use {spec.title}")
 
