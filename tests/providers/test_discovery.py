@@ -114,13 +114,14 @@ class TestOrder:
         [
             ({"OLLAMA_HOST": "http://public.example"}, ""),
             ({"VLLM_BASE_URL": "nonsense"}, ""),
+            ({"OPENAI_BASE_URL": "nonsense"}, ""),
             ({"OLLAMA_API_KEY": "two words"}, "[models]\nprovider = 'ollama'\n"),
         ],
     )
     def test_a_server_that_cannot_be_asked_is_an_error(
         self, tmp_path: Path, env: Mapping[str, str], project: str
     ) -> None:
-        with pytest.raises(ConfigError, match=r"OLLAMA_HOST|VLLM_BASE_URL|OLLAMA_API_KEY"):
+        with pytest.raises(ConfigError, match=r"OLLAMA_HOST|OPENAI_BASE_URL|VLLM_BASE_URL|OLLAMA_API_KEY"):
             found(tmp_path, {**NOWHERE, **env}, project)
 
     def test_the_simulator_can_be_chosen_without_a_notice(self, tmp_path: Path) -> None:
@@ -200,6 +201,21 @@ class TestOtherServers:
 
         assert [m.id for m in catalog.for_role("coder")] == ["openai/Qwen/Qwen3-8B"]
         assert catalog.notices == (f"OPENAI_BASE_URL is {url}/v1, which has Qwen/Qwen3-8B",)
+
+    def test_openai_moved_to_this_machine_needs_no_key(self, tmp_path: Path) -> None:
+        catalog, _, heads = with_server(tmp_path, answering(self.MODELS), "OPENAI_BASE_URL", "/v1")
+        model = catalog.for_role("coder")[0]
+
+        assert (catalog.primary, model.id, str(model.price)) == ("openai", "openai/Qwen/Qwen3-8B", "free")
+        assert "authorization" not in heads[0]
+
+    def test_a_provider_of_the_users_own_on_this_machine_is_asked(self, tmp_path: Path) -> None:
+        async def run() -> Catalog:
+            async with serving(answering(self.MODELS)) as server:
+                own = f"[providers.studio]\nbase_url = '{server.url}/v1'\n"
+                return await discovered(tmp_path, NOWHERE, own)
+
+        assert [m.id for m in asyncio.run(run()).for_role("coder")] == ["studio/Qwen/Qwen3-8B"]
 
     def test_openai_moved_elsewhere_keeps_its_names_and_says_so(self, tmp_path: Path) -> None:
         env = {

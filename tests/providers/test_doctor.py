@@ -35,6 +35,7 @@ ACME = (
     "[models]\ndefault = 'acme/m-1'\n[providers.acme]\nbase_url = '{url}/v1'\napi_key_env = 'ACME_API_KEY'\n"
 )
 KEY = {"ACME_API_KEY": "key-of-acme-0123"}
+PUBLIC = dict.fromkeys(("VLLM_BASE_URL", "OPENAI_BASE_URL"), "http://public.example/v1")
 
 
 def test_it_names_versions_and_files(tmp_path: Path) -> None:
@@ -141,11 +142,12 @@ def test_a_local_server_is_found_beside_a_key(tmp_path: Path) -> None:
 
 
 def test_an_address_that_cannot_be_used_is_a_failed_check_of_that_provider(tmp_path: Path) -> None:
-    checks = examined(tmp_path, ACME, {**KEY, "VLLM_BASE_URL": "http://public.example/v1"}, chat("ok"))
+    checks = examined(tmp_path, ACME, {**KEY, **PUBLIC}, chat("ok"))
 
     assert checks["acme"].ok is True
-    assert checks["vllm"].ok is False
-    assert checks["vllm"].detail.startswith("VLLM_BASE_URL sends keys and text unencrypted")
+    for provider, variable in (("vllm", "VLLM_BASE_URL"), ("openai", "OPENAI_BASE_URL")):
+        assert checks[provider].ok is False
+        assert checks[provider].detail.startswith(f"{variable} sends keys and text unencrypted")
 
 
 def test_a_provider_without_a_named_model_is_not_asked(tmp_path: Path) -> None:

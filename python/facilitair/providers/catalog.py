@@ -138,8 +138,8 @@ class Catalog:
         return tuple(dict.fromkeys((*table().providers, *self.config.providers)))
 
     def available(self) -> tuple[str, ...]:
-        """Return the providers that can be asked as things are: those with a key, those running here, and those of
-        the configuration that need no key. The simulator always can, and is left out."""
+        """Return the providers that can be asked as things are: those with a key, those running here, and those that
+        somebody placed where no key is needed. The simulator always can, and is left out."""
         names = (name for name in self.provider_names() if name != SIMULATOR)
         return tuple(name for name in names if self._is_available(name))
 
@@ -347,12 +347,15 @@ class Catalog:
             )
 
     def _is_available(self, provider: str) -> bool:
-        own = provider not in table().providers
-        return (
-            provider in self.installed
-            or self._key(provider) is not None
-            or (own and self._needs_no_key(provider))
-        )
+        if provider in self.installed or self._key(provider) is not None:
+            return True
+        known = table().providers.get(provider)
+        if known is not None and known.local:
+            return False  # whether it runs is found out by asking it
+        try:
+            return self.placed_by(provider) is not None and self._needs_no_key(provider)
+        except ConfigError:
+            return True  # somebody wants it; what is wrong with its address is said when it is used
 
     def _timeouts(self, own: ProviderConfig, *, slow: bool) -> Timeouts:
         outer, inner = self.config.timeouts, own.timeouts
