@@ -16,7 +16,9 @@ Messages = list[dict[str, str]]
 
 
 def update(
-    *fragments: str, text: str = "Slugs are random. They never expire.", author: str = "architect"
+    *fragments: str,
+    text: str = "Slugs are random and six characters long. They never expire.",
+    author: str = "architect",
 ) -> str:
     """Return peers' text as the engine quotes it."""
     return f"=={NONCE}== begin: the {author} wrote ({' to '.join(fragments)})\n{text}\n=={NONCE}== end"

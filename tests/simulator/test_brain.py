@@ -118,12 +118,12 @@ def test_a_text_takes_up_what_its_prompt_quotes(role: str) -> None:
     text = ask(Brain(), role, opening(role, update("task/architect.1#1", "task/architect.1#3")))
     assert "architect" in text
     assert "task/architect.1#1" in text
-    assert "“Slugs are random.”" in text
+    assert "“Slugs are random and six characters long.”" in text
 
 
 def test_the_synthesizer_uses_what_it_is_shown_and_names_nobody() -> None:
     text = ask(Brain(), "synthesizer", opening("synthesizer", update("task/coder.1#1", author="coder")))
-    assert "\n\nSlugs are random.\n\n" in text
+    assert "\n\nSlugs are random and six characters long.\n\n" in text
     assert "coder" not in text
     assert text.endswith("Configure a provider to get a real answer.*")
 
@@ -173,16 +173,24 @@ def test_going_on_in_new_turns_comes_to_the_same_whole(
     assert "".join(parts) + ask(Brain(), role, said) == whole
 
 
-@given(role=roles, cut=cuts)
-def test_an_update_is_taken_up_once_at_the_next_paragraph_if_there_is_one(role: str, cut: float) -> None:
-    whole = ask(Brain(), role, opening(role))
+@given(role=roles, cut=cuts, prefilled=st.booleans())
+def test_an_update_is_taken_up_once_at_the_next_paragraph_if_there_is_one(
+    role: str, cut: float, prefilled: bool
+) -> None:
+    earlier = update("task/tester.1#1", text="Nothing here is a promise yet.", author="tester")
+    whole = ask(Brain(), role, opening(role, earlier))
     own = whole[: int(len(whole) * cut)]
-    late = update("task/tester.1#7", text="Clocks go backwards.", author="tester")
-    said = [*opening(role), assistant(own), user(f"{late}\n\n{GO_ON}")]
+    late = update("task/tester.1#7", text="Clocks go backwards on some machines.", author="tester")
+    if prefilled:
+        said = [*opening(role, f"{earlier}\n\n{late}"), assistant(own)]
+    else:
+        said = [*opening(role, earlier), assistant(own), user(f"{late}\n\n{GO_ON}")]
     text = own + ask(Brain(), role, said)
     to_come = whole[len(own.rstrip()) :].split("\n\n")[1:]
     if any(not block.startswith("@@") for block in to_come):
-        (reaction,) = (block for block in text.split("\n\n") if "Clocks go backwards." in block)
+        (reaction,) = (
+            block for block in text.split("\n\n") if "Clocks go backwards on some machines." in block
+        )
         assert text.replace(f"{reaction}\n\n", "") == whole
     else:
         assert text == whole

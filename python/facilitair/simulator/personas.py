@@ -23,7 +23,10 @@ DISCLAIMER: Final = (
 )
 _GAP: Final = "\n\n"
 _LONGEST_QUOTE: Final = 90  # characters of the task
-_QUOTABLE: Final = re.compile(r"[A-Z](?=(?:\S+ +){2})[^\n“”\"`{}=;<>@#*_\[\]\\]{8,150}[.!?]")
+_QUOTABLE: Final = re.compile(
+    r"(?!(?:It|They|This|That|These|Those|Both|Each|One)\b)"
+    r"[A-Z](?=(?:\S+ +){4})[^\n“”\"`{}=;<>@#*_\[\]\\]{8,150}[.!?]"
+)
 _SHORT_TASK: Final = 4  # words; a task that short gets two sections
 _LIST_ITEM: Final = re.compile(r"\n(?=- |\d+\. )")
 _SMALL_WORDS: Final = re.compile(
@@ -66,13 +69,16 @@ class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return " ".join(self.reasoning.format_map(_values(prompt)).split())
 
     def _reactions(self, prompt: Prompt) -> list[str]:
-        """Return a block for each of the first telling sentences of every update."""
+        """Return a block for each of the first telling sentences of every update. Updates may stand in one message;
+        an author's second quote belongs to the second one."""
         taken: dict[str, str] = {}
-        room = Counter[int]()
+        quoted, room = Counter[str](), Counter[int]()
         for peer in prompt.peers:
+            quoted[peer.agent] += 1
+            update = quoted[peer.agent]
             sentence = next((said for said in _sentences(peer.text) if said not in taken), None)
-            if sentence and room[peer.turn] < self.reactions:
-                room[peer.turn] += 1
+            if sentence and room[update] < self.reactions:
+                room[update] += 1
                 taken[sentence] = self.reaction.format(agent=peer.agent, first=peer.first, sentence=sentence)
         return list(taken.values())
 

@@ -42,13 +42,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Fragments of one author as one update quotes them. `turn` numbers the message they stand in, from 0."""
+    """Fragments of one author, from `first` to `last`, as one update quotes them."""
 
     first: str
     last: str
     agent: str
     text: str
-    turn: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Prompt:
     @cached_property
     def peers(self) -> tuple[Peer, ...]:
         """What the prompt quotes of others, in order."""
-        return tuple(peer for number, turn in enumerate(self.turns) for peer in _quotes(turn, number))
+        return tuple(peer for turn in self.turns for peer in _quotes(turn))
 
     @cached_property
     def own(self) -> str:
@@ -137,12 +136,12 @@ class Prompt:
         return {}
 
     def _context(self, *names: str) -> str:
-        for name in names:
-            value = self._context_object.get(name)
-            said = ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-            if said or (said := self._labelled(name)):
-                return " ".join(said.split())
-        return ""
+        """Return what the context says under one of these names, or lines of the prompt when there is no object."""
+        if not self._context_object:
+            return next((said for name in names if (said := self._labelled(name))), "")
+        value = next((value for name in names if (value := self._context_object.get(name))), "")
+        said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return " ".join(said.split())
 
     def _labelled(self, name: str) -> str:
         """Return what follows `name:` at the head of a line, on that line or the next."""
@@ -203,7 +202,7 @@ def _visible(text: str) -> tuple[str, list[int]]:
     return "".join(kept), [*positions, len(text)]
 
 
-def _quotes(turn: Turn, number: int) -> Iterator[Peer]:
+def _quotes(turn: Turn) -> Iterator[Peer]:
     """Yield what one message quotes."""
     if turn.role == "assistant":
         return
@@ -215,4 +214,4 @@ def _quotes(turn: Turn, number: int) -> Iterator[Peer]:
                 if quoted.startswith(head["fence"]):
                     break
                 body.append(quoted)
-            yield Peer(head["first"], head["last"] or head["first"], head["agent"], "\n".join(body), number)
+            yield Peer(head["first"], head["last"] or head["first"], head["agent"], "\n".join(body))
