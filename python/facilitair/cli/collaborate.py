@@ -10,7 +10,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..client import Client
 from ..errors import UsageError
 from ..events import TaskCompletedEvent, TaskErrorEvent, TerminalEvent
 from ..recording import Recorder
@@ -43,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _collaborate(args: argparse.Namespace, request: Request) -> int:
+    from ..client import Client  # the whole engine: wrong arguments are reported without it
+
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (a coroutine always runs in a task)
     with Interrupts(task.cancel) as interrupts:

@@ -40,7 +40,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from facilitair_rust import __version__
 
-        parser.exit(ExitCode.OK, f"facilitair {__version__}\n")
+        print(f"facilitair {__version__}")  # noqa: T201
+        parser.exit()
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,0 +1,81 @@
+"""The command answers at once: help must not load what only a run needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .command import COMMAND, environment, run
+
+
+def fastest(command: list[str]) -> float:
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        subprocess.run(command, env=environment(), capture_output=True, check=True)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def test_help_takes_at_most_eight_times_an_empty_python() -> None:
+    assert fastest([*COMMAND, "--help"]) <= 8 * fastest([sys.executable, "-c", ""])
+
+
+def test_help_loads_neither_engine_nor_renderer() -> None:
+    script = """
+import sys
+from facilitair.cli import main
+assert main(["--help"]) == 0
+assert main(["collaborate", "--help"]) == 0
+heavy = {"asyncio", "rich", "msgspec", "facilitair_rust", "facilitair.client", "facilitair.config"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, check=True)
+
+
+def test_plain_output_does_not_load_rich(tmp_path: Path) -> None:
+    script = """
+import sys
+from facilitair.cli import main
+assert main(["collaborate", "x", "--model", "simulator/coder", "--verbosity", "filtered"]) == 0
+assert "rich" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(tmp_path: Path) -> None:
+    from facilitair_rust import __version__
+
+    assert run("--version", cwd=tmp_path).stdout.decode() == f"facilitair {__version__}\n"
+
+
+def test_no_command_and_wrong_commands_get_one_line(tmp_path: Path) -> None:
+    for arguments in ((), ("nope",), ("replay",), ("simulate", "--port", "70000"), ("doctor", "--nope")):
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1), arguments
+
+
+def test_help_into_a_closed_pipe_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [*COMMAND, "collaborate", "--help"],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)  # argparse swallows the error when the stream is unbuffered
