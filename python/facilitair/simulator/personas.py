@@ -30,7 +30,7 @@ _QUOTABLE: Final = re.compile(
 _SHORT_TASK: Final = 4  # words; a task that short gets two sections
 _LIST_ITEM: Final = re.compile(r"\n(?=- |\d+\. )")
 _SMALL_WORDS: Final = re.compile(
-    r"(?:an?|and|as|at|by|for|from|how|i|in|is|it|me|my|of|on|or|our|so|that|the|this|to|us|we|what|with|your?)\b"
+    r"(?:an?|and|as|at|by|for|from|how|i|in|is|it|me|my|of|on|or|our|so|that|the|this|to|us|we|what|with|your?)"
 )
 
 
