@@ -73,6 +73,7 @@ pub enum Delta {
 pub struct Deltas {
     items: Vec<Delta>,
     bytes: usize,
+    chunks: u64,
 }
 
 impl Deltas {
@@ -101,7 +102,7 @@ impl Deltas {
             std::mem::swap(self, other);
             return;
         }
-        other.bytes = 0;
+        (other.bytes, other.chunks) = (0, 0);
         for delta in other.items.drain(..) {
             self.push(delta);
         }
@@ -111,6 +112,12 @@ impl Deltas {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Provider chunks of text held.
+    #[must_use]
+    pub fn chunks(&self) -> u64 {
+        self.chunks
     }
 
     /// Whether nothing is held.
@@ -127,6 +134,7 @@ impl Deltas {
 
     fn merge_content(&mut self, text: Cow<'_, str>, chunks: u64) {
         self.bytes += text.len();
+        self.chunks += chunks;
         if let Some(Delta::Content { text: last, chunks: count }) = self.items.last_mut() {
             last.push_str(&text);
             *count += chunks;
@@ -137,6 +145,7 @@ impl Deltas {
 
     fn merge_reasoning(&mut self, text: Cow<'_, str>, chunks: u64) {
         self.bytes += text.len();
+        self.chunks += chunks;
         if let Some(Delta::Reasoning { text: last, chunks: count }) = self.items.last_mut() {
             last.push_str(&text);
             *count += chunks;

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::thread::Thread;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use tower::{Layer, Service};
 
 use super::error::{ErrorCode, StreamError};
+use super::turn;
 
 /// Servers commonly drop idle connections after a minute or more.
 const IDLE: Duration = Duration::from_secs(55);
@@ -40,8 +42,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    io: Handle,
-    pid: u32,
+    io: Io,
 }
 
 impl Client {
@@ -64,7 +65,7 @@ impl Client {
             .connector_layer(NoticeLayer)
             .build()
             .map_err(|error| ClientError::Setup(root_cause(&error)))?;
-        Ok(Self { http, io, pid: std::process::id() })
+        Ok(Self { http, io })
     }
 
     /// Where to spawn what this client's connections need.
@@ -72,7 +73,12 @@ impl Client {
     /// # Errors
     /// In a process that inherited the client over a fork.
     pub(super) fn io(&self) -> Result<&Handle, ClientError> {
-        if self.pid == std::process::id() { Ok(&self.io) } else { Err(ClientError::Forked) }
+        if self.io.pid == std::process::id() { Ok(&self.io.handle) } else { Err(ClientError::Forked) }
+    }
+
+    /// Ends the rest of the I/O thread, so that what it was told happens now.
+    pub(super) fn nudge(&self) {
+        self.io.thread.unpark();
     }
 
     pub(super) fn send(
@@ -85,26 +91,33 @@ impl Client {
     }
 }
 
+#[derive(Debug, Clone)]
 struct Io {
     pid: u32,
     handle: Handle,
+    thread: Thread,
 }
 
 static IO: Mutex<Option<Io>> = Mutex::new(None);
 
-fn io_thread() -> std::io::Result<Handle> {
+fn io_thread() -> std::io::Result<Io> {
     let mut io = IO.lock().unwrap_or_else(PoisonError::into_inner);
     let pid = std::process::id();
     if let Some(io) = io.as_ref().filter(|io| io.pid == pid) {
-        return Ok(io.handle.clone());
+        return Ok(io.clone());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(turn::end)
+        .on_thread_unpark(turn::begin)
+        .build()?;
     let handle = runtime.handle().clone();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("facilitair-io".to_owned())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    *io = Some(Io { pid, handle: handle.clone() });
-    Ok(handle)
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?
+        .thread()
+        .clone();
+    Ok(io.insert(Io { pid, handle, thread }).clone())
 }
 
 /// Builds a chat request; values that must not be repeated to anybody come with it.

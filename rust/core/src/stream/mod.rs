@@ -14,6 +14,7 @@ mod refusal;
 pub mod sse;
 pub mod text;
 mod transfer;
+mod turn;
 
 pub use clocks::{Clocks, Seconds, Timeouts};
 pub use decoder::ChatDecoder;

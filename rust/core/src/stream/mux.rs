@@ -13,6 +13,7 @@ use super::delta::{Delta, Deltas};
 use super::error::StreamError;
 use super::http::{self, Client, ClientError};
 use super::transfer::{Signals, Transfer};
+use super::turn;
 
 /// Names a stream within its multiplexer.
 pub type StreamId = u64;
@@ -58,6 +59,12 @@ struct State {
     closed: bool,
 }
 
+#[derive(Default)]
+struct Added {
+    full: bool,
+    wake: bool,
+}
+
 struct Stream {
     held: Deltas,
     ended: bool,
@@ -96,6 +103,7 @@ impl Mux {
             Ok((request, secrets)) => {
                 let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, timeouts, &secrets);
                 io.spawn(transfer.run(self.client.clone(), request));
+                self.client.nudge();
             }
             Err(error) => self.shared.refuse(id, error),
         }
@@ -108,6 +116,7 @@ impl Mux {
         if let Some(stream) = self.shared.lock().streams.get(&id) {
             stream.signals.stop.notify_one();
         }
+        self.client.nudge();
     }
 
     /// What has arrived, possibly nothing.
@@ -141,7 +150,7 @@ impl Mux {
             state.woken = true;
             state.waiting = false;
         }
-        (self.shared.waker)();
+        self.shared.wake();
     }
 
     /// Stops all streams and forgets what they hold.
@@ -155,7 +164,8 @@ impl Mux {
         for stream in closed.into_values() {
             stream.signals.stop.notify_one();
         }
-        (self.shared.waker)();
+        self.client.nudge();
+        self.shared.wake();
     }
 }
 
@@ -184,31 +194,38 @@ impl Shared {
     fn refuse(&self, id: StreamId, error: StreamError) {
         let mut failed = Deltas::default();
         failed.push(Delta::Failed { error, usage: None });
-        self.deliver(id, &mut failed, true);
+        if self.add_to(id, &mut failed, true).wake {
+            self.wake();
+        }
     }
 
-    /// Hands over what a stream got, and `ended` with its last delta. True when its buffer is full.
-    pub(super) fn deliver(&self, id: StreamId, got: &mut Deltas, ended: bool) -> bool {
-        if got.is_empty() {
-            return false;
+    pub(super) fn wake(&self) {
+        (self.waker)();
+    }
+
+    /// Hands over what a stream got, and `ended` with its last delta; I/O thread only. True when the
+    /// stream's buffer is full.
+    pub(super) fn deliver(self: &Arc<Self>, id: StreamId, got: &mut Deltas, ended: bool) -> bool {
+        turn::content(got.chunks());
+        let added = self.add_to(id, got, ended);
+        if added.wake {
+            turn::wake_later(self);
         }
-        let (full, wake) = {
-            let mut state = self.lock();
-            let state = &mut *state;
-            let Some(stream) = state.streams.get_mut(&id) else {
-                return false;
-            };
-            if stream.held.is_empty() {
-                state.ready.push_back(id);
-            }
-            stream.held.append(got);
-            stream.ended |= ended;
-            (stream.held.bytes() >= self.limit, std::mem::take(&mut state.waiting))
+        added.full
+    }
+
+    fn add_to(&self, id: StreamId, got: &mut Deltas, ended: bool) -> Added {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(stream) = state.streams.get_mut(&id) else {
+            return Added::default();
         };
-        if wake {
-            (self.waker)();
+        if stream.held.is_empty() {
+            state.ready.push_back(id);
         }
-        full
+        stream.held.append(got);
+        stream.ended |= ended;
+        Added { full: stream.held.bytes() >= self.limit, wake: std::mem::take(&mut state.waiting) }
     }
 
     pub(super) fn is_full(&self, id: StreamId) -> bool {

@@ -16,6 +16,7 @@ use super::delta::Deltas;
 use super::error::StreamError;
 use super::http::{Client, Connection};
 use super::mux::{Shared, StreamId};
+use super::turn::Awaited;
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -44,6 +45,7 @@ pub(super) struct Transfer {
     decoder: ChatDecoder,
     got: Deltas,
     full: bool,
+    awaited: Option<Awaited>,
 }
 
 impl Transfer {
@@ -56,10 +58,11 @@ impl Transfer {
     ) -> Self {
         let mut decoder = ChatDecoder::new(timeouts, now());
         secrets.iter().for_each(|secret| decoder.add_secret(secret));
-        Self { id, shared, signals, decoder, got: Deltas::default(), full: false }
+        Self { id, shared, signals, decoder, got: Deltas::default(), full: false, awaited: None }
     }
 
     pub(super) async fn run(mut self, client: Client, request: Request) {
+        self.awaited = Some(Awaited::begin());
         let signals = Arc::clone(&self.signals);
         // The exchange is dropped, and with it the connection, before the end is told.
         tokio::select! {
@@ -171,6 +174,7 @@ impl Transfer {
 
     fn deliver(&mut self) {
         if !self.got.is_empty() {
+            self.awaited = None;
             self.full = self.shared.deliver(self.id, &mut self.got, self.decoder.done());
         }
     }

@@ -1,0 +1,157 @@
+//! One turn of the I/O thread: everything that is ready, then one wake for each consumer, then a rest.
+//!
+//! The wake of a thread, the read of a socket and the acknowledgement it sends cost ten times what a chunk
+//! itself does. So the busier the process is, the longer the thread leaves its sockets alone after a turn
+//! that brought content, and the more it finds there, as network drivers do. Up to [`QUIET`] chunks a
+//! second there is no rest, and every chunk passes at once; from there it grows to [`LONGEST`], a pace at
+//! which no reader sees a difference. While any stream waits for its first content it stays below
+//! [`SHORTEST`]. Requests to open or close a stream end the rest.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mux::Shared;
+
+/// Chunks a second that need no rest: three fast streams.
+const QUIET: f64 = 250.0;
+/// How much longer the rest is for each chunk a second more.
+const GROWTH: f64 = 20e-6;
+/// The longest rest, reached at 2,250 chunks a second.
+const LONGEST: Duration = Duration::from_millis(40);
+/// The longest rest while a first content is awaited.
+const SHORTEST: Duration = Duration::from_millis(4);
+/// The span over which chunks are counted.
+const WINDOW: Duration = Duration::from_millis(100);
+
+struct Turn {
+    began: Instant,
+    had_content: bool,
+    wakes: Vec<Arc<Shared>>,
+    load: Load,
+    /// Streams without content so far.
+    awaited: usize,
+}
+
+/// Chunks a second, over the last window.
+struct Load {
+    since: Instant,
+    chunks: u64,
+    rate: f64,
+}
+
+thread_local! {
+    static TURN: RefCell<Turn> = RefCell::new(Turn::new(Instant::now()));
+}
+
+impl Turn {
+    fn new(now: Instant) -> Self {
+        let load = Load { since: now, chunks: 0, rate: 0.0 };
+        Self { began: now, had_content: false, wakes: Vec::new(), load, awaited: 0 }
+    }
+
+    /// How long to leave the sockets alone at the end of this turn.
+    fn rest(&mut self, now: Instant) -> Duration {
+        self.load.count(now);
+        if !std::mem::take(&mut self.had_content) {
+            return Duration::ZERO;
+        }
+        let longest = if self.awaited > 0 { SHORTEST } else { LONGEST };
+        let rest = Duration::try_from_secs_f64((self.load.rate - QUIET) * GROWTH).unwrap_or_default();
+        rest.min(longest).saturating_sub(now.duration_since(self.began))
+    }
+}
+
+impl Load {
+    fn count(&mut self, now: Instant) {
+        let span = now.duration_since(self.since);
+        if span >= WINDOW {
+            #[allow(clippy::cast_precision_loss)]
+            let chunks = self.chunks as f64;
+            *self = Self { since: now, chunks: 0, rate: chunks / span.as_secs_f64() };
+        }
+    }
+}
+
+/// Wakes the consumer at the end of this turn; I/O thread only, like everything here.
+pub(super) fn wake_later(shared: &Arc<Shared>) {
+    TURN.with_borrow_mut(|turn| turn.wakes.push(Arc::clone(shared)));
+}
+
+/// This many chunks were delivered in this turn.
+pub(super) fn content(chunks: u64) {
+    let late = TURN.with_borrow_mut(|turn| {
+        turn.had_content = true;
+        turn.load.chunks += chunks;
+        !turn.wakes.is_empty() && turn.began.elapsed() > SHORTEST
+    });
+    // A turn without end, as sockets fill faster than they are read.
+    if late {
+        wake_all();
+        begin();
+    }
+}
+
+/// A stream waits for its first content, for as long as this lives.
+pub(super) struct Awaited(());
+
+impl Awaited {
+    pub(super) fn begin() -> Self {
+        TURN.with_borrow_mut(|turn| turn.awaited += 1);
+        Self(())
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        TURN.with_borrow_mut(|turn| turn.awaited = turn.awaited.saturating_sub(1));
+    }
+}
+
+fn wake_all() {
+    // Taken out first: a waker may run anything.
+    let wakes = TURN.with_borrow_mut(|turn| std::mem::take(&mut turn.wakes));
+    wakes.iter().for_each(|shared| shared.wake());
+}
+
+/// Before the thread waits for its sockets.
+pub(super) fn end() {
+    wake_all();
+    let rest = TURN.with_borrow_mut(|turn| turn.rest(Instant::now()));
+    if !rest.is_zero() {
+        std::thread::park_timeout(rest);
+    }
+}
+
+/// After the thread waited.
+pub(super) fn begin() {
+    TURN.with_borrow_mut(|turn| turn.began = Instant::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rest_at(rate: u64, awaited: usize) -> Duration {
+        let start = Instant::now();
+        let mut turn = Turn::new(start);
+        (turn.load.chunks, turn.had_content, turn.awaited) = (rate, true, awaited);
+        let now = start + Duration::from_secs(1);
+        turn.began = now;
+        turn.rest(now)
+    }
+
+    #[test]
+    fn the_rest_grows_with_the_load() {
+        assert_eq!(rest_at(250, 0), Duration::ZERO);
+        assert_eq!(rest_at(750, 0), Duration::from_millis(10));
+        assert_eq!(rest_at(9000, 0), LONGEST);
+        assert_eq!(rest_at(9000, 1), SHORTEST);
+    }
+
+    #[test]
+    fn a_turn_without_content_needs_no_rest() {
+        let now = Instant::now();
+        assert_eq!(Turn::new(now).rest(now), Duration::ZERO);
+    }
+}
