@@ -165,12 +165,18 @@ def test_a_run_that_is_stopped_keeps_and_names_what_there_is(
 ) -> None:
     done = run("collaborate", TASK, *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, b""), done.stderr
-    saved = list(tmp_path.glob("facilitair-partial-*.md"))
-    if saved:
-        assert f"the partial answer is in {saved[0].name}" in done.stderr.decode()
-        assert saved[0].read_text().startswith("<!-- partial: ")
-    else:
-        assert b"nothing of the answer had been written yet" in done.stderr
+    (saved,) = tmp_path.glob("facilitair-partial-*.md")
+    assert f"the partial answer is in {saved.name}" in done.stderr.decode()
+    mark, text = saved.read_text().split("\n", 1)
+    assert re.fullmatch(r"<!-- partial: \w+ -->", mark)
+    assert text.strip()
+
+
+def test_without_any_text_no_file_is_left(tmp_path: Path) -> None:
+    done = run("collaborate", TASK, "--model", "simulator/coder+refused", cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"nothing of the answer had been written yet" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_partial_answer_goes_to_the_output_file_when_there_is_one(tmp_path: Path) -> None:

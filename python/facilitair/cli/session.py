@@ -93,6 +93,7 @@ async def _tick(renderer: Renderer) -> None:
 
 def print_answer(text: str) -> None:
     """Write the answer to standard output: rendered on a terminal, as it is anywhere else."""
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     if is_rich(sys.stdout):
         from .render.terminal import console_for, markdown
 
@@ -100,7 +101,6 @@ def print_answer(text: str) -> None:
         console.print()
         console.print(markdown(text))
         return
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.stdout.write(clean(text).rstrip("\n") + "\n")
     sys.stdout.flush()
 
