@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from facilitair.cli.parser import parse
+
 from .command import COMMAND, environment, run
 
 
@@ -64,6 +68,33 @@ def test_no_command_and_wrong_commands_get_one_line(tmp_path: Path) -> None:
     for arguments in ((), ("nope",), ("replay",), ("simulate", "--port", "70000"), ("doctor", "--nope")):
         done = run(*arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1), arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "context"),
+    [
+        (["a task"], "a task", None),
+        (["--", "-x"], "-x", None),
+        (["--json", "--", "--json", "{}"], "--json", "{}"),
+        (["--", "a", "--"], "a", "--"),
+        (["a", "--language", "go", "{}"], "a", "{}"),
+        (["-"], "-", None),
+    ],
+)
+def test_options_may_stand_anywhere_and_end_at_two_dashes(
+    arguments: list[str], task: str, context: str | None
+) -> None:
+    args = parse(["collaborate", *arguments])
+    assert (args.task, args.context_json) == (task, context)
+
+
+def test_a_wrong_argument_after_two_dashes_is_named_as_it_was_typed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["collaborate", "--", "a", "b", "-c"])
+    assert "unrecognized arguments: -c (see" in capsys.readouterr().err
+    assert str(parse(["replay", "--", "-f"]).file) == "-f"
 
 
 def test_help_into_a_closed_pipe_is_quiet() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from .exit_codes import ExitCode
 
+_MARK: Final = "\0"
 _COMMANDS_HELP: Final = """\
 commands:
   collaborate   let several models work on one task while you watch
@@ -31,7 +32,7 @@ example:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"facilitair: {message} (see `{self.prog} --help`)\n")
+        self.exit(ExitCode.USAGE, f"facilitair: {_unmarked(message)} (see `{self.prog} --help`)\n")
 
 
 class _Version(argparse.Action):
@@ -48,13 +49,28 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments; `command` names what to do. Raises `SystemExit` as argparse does."""
     name, rest = (argv[0], argv[1:]) if argv else ("", ())
     if name in PARSERS:
-        args = PARSERS[name]().parse_intermixed_args(rest)
+        args = PARSERS[name]().parse_intermixed_args(_marked(rest))
         args.command = name
         return args
     top = top_parser()
     if not argv:
         top.error("a command is missing: collaborate, replay, doctor or simulate")
     return top.parse_args(argv)
+
+
+def _marked(argv: Sequence[str]) -> list[str]:
+    """Return `argv` without `--`, and what follows it marked as no option: this way of parsing forgets it.
+
+    The mark is what no argument of a process can hold.
+    """
+    if "--" not in argv:
+        return list(argv)
+    end = argv.index("--")
+    return [*argv[:end], *(_MARK + argument for argument in argv[end + 1 :])]
+
+
+def _unmarked(text: str) -> str:
+    return text.replace(_MARK, "")
 
 
 def top_parser() -> argparse.ArgumentParser:
@@ -93,10 +109,13 @@ def collaborate_parser() -> argparse.ArgumentParser:
     add(
         "task",
         nargs="?",
+        type=_unmarked,
         metavar="TASK",
         help="what to do; standard input is joined to it, `-` is that alone",
     )
-    add("context_json", nargs="?", metavar="CONTEXT_JSON", help="the context as a JSON object")
+    add(
+        "context_json", nargs="?", type=_unmarked, metavar="CONTEXT_JSON", help="the context as a JSON object"
+    )
     context = parser.add_argument_group("context")
     add = context.add_argument
     add("--language", metavar="NAME", help="programming language the answer is for")
@@ -134,7 +153,7 @@ def replay_parser() -> argparse.ArgumentParser:
         "Show a recorded run again, at the speed it had or faster.",
         "facilitair replay run.jsonl --speed 4",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="what `collaborate --record` wrote")
+    parser.add_argument("file", type=_path, metavar="FILE", help="what `collaborate --record` wrote")
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N|max", help="times the recorded speed (default 1)"
     )
@@ -200,6 +219,10 @@ def _positive(kind: type[float] | type[int], unit: str) -> Callable[[str], float
         return value
 
     return convert
+
+
+def _path(text: str) -> Path:
+    return Path(_unmarked(text))
 
 
 def _speed(text: str) -> float:
