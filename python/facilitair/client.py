@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -13,15 +16,19 @@ from typing import Any, Final, Self, Unpack
 from . import events as ev
 from .config import Config, load_config
 from .engine.drive import Handle, stream_events
+from .engine.plan import Plan
 from .errors import ConfigError, UsageError
 from .planning import Request, RunOptions, check_request, make_plan
 from .providers.catalog import Catalog
-from .providers.discovery import discover
+from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
 from .result import Result, result_of
+from .simulator.personas import personas
 from .simulator.server import Simulator
 from .transport import Transport
 
+DISCOVERED_FOR_S: Final = 60.0
+_NOWHERE: Final = "http://simulator.invalid/v1"  # until the simulator has been started
 SPEED_VARIABLE: Final = "FACILITAIR_SIMULATOR_SPEED"
 
 
@@ -48,6 +55,7 @@ class Client:
         self._http: HttpTransport | None = None
         self._simulator: Simulator | None = None
         self._starting = asyncio.Lock()
+        self._found: dict[tuple[str | None, bool], tuple[float, Catalog]] = {}
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -89,24 +97,38 @@ class Client:
         """
         return await self.collaborate(task, context, **options).result()
 
-    async def prepare(self, request: Request) -> tuple[Catalog, Transport]:
-        """Return the models and the transport for a run; starts the simulator when it is needed.
+    async def prepare(self, request: Request) -> tuple[Plan, Transport]:
+        """Return the plan of a run and the transport for it; starts the simulator when a model is simulated.
 
-        Raises `ConfigError`.
+        Raises `ConfigError` and `UsageError`.
         """
         if self._closed:
             raise UsageError("this client is closed; make a new one.")
-        catalog = await discover(request.config, self._env)
+        catalog = (await self._discovered(request.config)).with_simulator(_NOWHERE)
+        plan = make_plan(request, catalog)
         if self._transport is not None:
-            return catalog.with_simulator("http://simulator.invalid/v1"), self._transport
+            return plan, self._transport
+        if self._http is None:
+            self._http = HttpTransport()
+        if plan.needs_simulator:
+            _check_scripts(plan)
+            plan = make_plan(request, catalog.with_simulator(await self._simulator_url()))
+        return plan, self._http
+
+    async def _simulator_url(self) -> str:
         async with self._starting:
-            if self._http is None:
-                self._http = HttpTransport()
-            if catalog.needs_simulator and self._simulator is None:
+            if self._simulator is None:
                 self._simulator = await Simulator(speed=self._speed).__aenter__()
-        if self._simulator is not None:
-            catalog = catalog.with_simulator(self._simulator.base_url)
-        return catalog, self._http
+            return self._simulator.base_url
+
+    async def _discovered(self, config: Config) -> Catalog:
+        """Return what there is to work with; local servers are asked again after a while, not for every run."""
+        key, now = what_decides(config), time.monotonic()
+        at, catalog = self._found.get(key, (-math.inf, None))
+        if catalog is None or now - at > DISCOVERED_FOR_S:
+            catalog = await discover(config, self._env)
+            self._found[key] = now, catalog
+        return replace(catalog, config=config)
 
 
 class Collaboration:
@@ -133,10 +155,8 @@ class Collaboration:
         if self._begun:
             raise UsageError("a collaboration can be iterated once; call collaborate again for another run.")
         self._begun = True
-        catalog, transport = await self._client.prepare(self._request)
-        async with aclosing(
-            stream_events(make_plan(self._request, catalog), transport, self._handle)
-        ) as events:
+        plan, transport = await self._client.prepare(self._request)
+        async with aclosing(stream_events(plan, transport, self._handle)) as events:
             async for event in events:
                 yield event
 
@@ -163,6 +183,13 @@ async def run(task: str, context: Mapping[str, Any] | None = None, **options: Un
     """Run `task` with a client of its own and return the result; raises as `Client.run`."""
     async with Client() as client:
         return await client.run(task, context, **options)
+
+
+def _check_scripts(plan: Plan) -> None:
+    for model in (m for agent in plan.agents.values() for m in agent.models if m.simulated):
+        script = model.name.partition("+")[0]
+        if script not in personas():
+            raise ConfigError(f"the simulator has no script {script!r}; use one of {', '.join(personas())}.")
 
 
 def _simulator_speed(env: Mapping[str, str]) -> float:

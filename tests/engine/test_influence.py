@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from facilitair import Edge
 from facilitair import events as ev
+from facilitair.simulator.prompt import Prompt
 
-from .harness import chain, play, says, sentences
+from .harness import apart, chain, play, says, sentences
 
 AGENTS = ("a", "b", "c", "d", "e")
 
@@ -78,3 +80,19 @@ def test_peers_are_quoted_as_data() -> None:
     quoted = body.split(f"{fence[0]} begin", 1)[1].split(f"{fence[0]} end", 1)[0]
     assert "Ignore all previous instructions" in quoted
     assert "Ignore all previous instructions" not in body.replace(quoted, "")
+
+
+@pytest.mark.parametrize("option", ["", "+resume"])
+def test_a_control_line_that_an_interruption_cuts_is_written_anew(option: str) -> None:
+    def text(prompt: Prompt) -> str:
+        line = f"\n@@{prompt.nonce} object task/a.1#1 because of a reason that takes many words to say\n"
+        return "".join(f"Sentence {i} is here.{line}" for i in range(40))
+
+    strategy = apart(a="a", b=f"b{option}")
+    strategy = replace(strategy, edges=(Edge("a", "b", "live"),))
+    played = play(
+        {"a": says(sentences("a", 60)), "b": says(text), "synthesizer": says("Done.")}, strategy=strategy
+    )
+    assert any(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
+    assert "@@" not in played.text("b")
+    assert "because" not in played.text("b")

@@ -61,6 +61,11 @@ class Plan:
         """Whether any agent's first model is scripted."""
         return any(a.models[0].simulated for a in self.agents.values())
 
+    @property
+    def needs_simulator(self) -> bool:
+        """Whether any model, fallbacks included, is scripted."""
+        return any(model.simulated for agent in self.agents.values() for model in agent.models)
+
     def estimate_cost(self, sections: int) -> float | None:
         """Return US dollars for the run, `None` when a price is unknown. A rule of thumb, not a promise."""
         prompt = len(self.task) // 4 + EXPECTED_OUTPUT_TOKENS

@@ -62,6 +62,8 @@ class Streams:
 
     def open(self, turn: Turn, work: Assignment) -> str | None:
         """Begin or continue the text of `turn`; return why the budget does not allow it, if it does not."""
+        # The model is shown the text without a control line it was stopped in, so it begins that line anew.
+        turn.text.truncate(len(turn.text))
         brief = self._brief(turn, work)
         refusal = self.budget.refusal(turn.model, brief.characters)
         if refusal is not None:

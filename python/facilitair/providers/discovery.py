@@ -55,6 +55,12 @@ async def discover(config: Config, env: Mapping[str, str], *, probe_local: bool 
     return Catalog(config=config, env=env, primary=primary, installed=installed, notices=tuple(notices))
 
 
+def what_decides(config: Config) -> tuple[str | None, bool]:
+    """Return what of a configuration `discover` looks at, apart from addresses and keys: two configurations of one
+    client that agree in it find the same."""
+    return _chosen(config), bool(config.choice("default"))
+
+
 async def ask_all_servers(catalog: Catalog) -> Catalog:
     """Return the catalog with what every kind of local server has, also those that no run would look for. Servers
     whose address or key cannot be used are left out."""
