@@ -58,6 +58,7 @@ class Narrator:
         self._state = ev.RunState()
         self._now = 0.0
         self._notes: list[Callable[[], None]] = []
+        self._spoken = ""  # whose text was written last
         self._noted = 0.0  # when the oldest note began to wait
         self._speakers: dict[str, Speaker] = {}
         self._planned = 0
@@ -96,6 +97,9 @@ class Narrator:
 
     def _say(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
+            if piece.chunk_id != self._spoken:
+                self._say_notes()  # the line changes hands, so what happened meanwhile is told in its order
+            self._spoken = piece.chunk_id
             self._pen.speech(self._author(piece.chunk_id), piece)
 
     def _say_notes(self) -> None:
