@@ -102,12 +102,14 @@ class LoopConfig(_Table, frozen=True):
 
 
 class StrategyConfig(_Table, frozen=True):
-    """`[strategy.NAME]`: the agents and edges of a graph. `synthesizer` names the agent that writes the answer."""
+    """`[strategy.NAME]`: the agents and edges of a graph. `synthesizer` names the agent that writes the answer,
+    `synthesis` says when it may begin: on the first heads, when its section is done, or when all are."""
 
     agents: Annotated[tuple[AgentConfig, ...], Meta(min_length=1)]
     edges: tuple[EdgeConfig, ...] = ()
     loop: LoopConfig | None = None
     synthesizer: Text | None = None
+    synthesis: Literal["live", "section", "end"] = "live"
 
 
 class RoleConfig(_Table, frozen=True):

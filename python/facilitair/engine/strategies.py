@@ -95,6 +95,7 @@ def _configured(name: str, table: StrategyConfig, rounds: int) -> Strategy:
         agents=tuple(specs.values()),
         edges=tuple(Edge(e.from_, e.to, e.kind) for e in table.edges),
         synthesizer=synthesizer,
+        synthesis=table.synthesis,
         loop=None
         if loop is None
         else Loop(loop.reviewer, loop.refiner, rounds if loop.max_rounds is None else loop.max_rounds),
