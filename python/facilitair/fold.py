@@ -9,6 +9,7 @@ came late sees the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 
 from . import events as ev
 
@@ -26,7 +27,7 @@ def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunSta
     if isinstance(event, ev.UnknownEvent):
         return state
     if isinstance(event, ev.StateSnapshotEvent):
-        state = event.state
+        state = deepcopy(event.state)  # the events that follow change it, and somebody may fold this one again
     state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
     match event:
         case ev.TokenStreamEvent():
@@ -110,6 +111,7 @@ def _retract(state: ev.RunState, event: ev.FragmentsRetractedEvent) -> None:
     chunk.text = chunk.text[: event.keep]
     chunk.fragments = [f for f in chunk.fragments if f.end <= event.keep and f.id not in event.fragments]
     chunk.status, chunk.finish_reason = "running", None
+    _count_completed(state)
 
 
 def _complete_chunk(state: ev.RunState, event: ev.ChunkCompletedEvent) -> None:
@@ -118,6 +120,10 @@ def _complete_chunk(state: ev.RunState, event: ev.ChunkCompletedEvent) -> None:
         chunk.finish_reason = event.finish_reason
         chunk.usage, chunk.cost_usd = event.usage, event.cost_usd
         chunk.ttft_s, chunk.duration_s = event.ttft_s, event.duration_s
+    _count_completed(state)
+
+
+def _count_completed(state: ev.RunState) -> None:
     state.completed_chunks = sum(c.status == "completed" for c in state.chunks.values())
 
 
