@@ -120,9 +120,7 @@ EVENTS: list[ev.AnyEvent] = [
                 id="p1",
                 kind="contradiction",
                 text="Whether to lock",
-                stances=(
-                    ev.Stance(agent="coder", stance="for", quote="take a lock", fragment=f"{CHUNK}#1"),
-                ),
+                stances=(ev.Stance(agent="coder", stance="for", quote="take a lock", fragment=f"{CHUNK}#1"),),
             ),
         ),
     ),
@@ -292,4 +290,4 @@ def test_three_events_are_terminal() -> None:
 
 def test_events_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        EVENTS[0].seq = 2
+        EVENTS[0].seq = 2  # type: ignore[misc]  # which is the point

@@ -19,7 +19,9 @@ from facilitair.fold import answer, apply, fold
 
 AGENTS = ("architect", "coder")
 SECTIONS = (ev.SectionInfo(id="design", title="Design"), ev.SectionInfo(id="code", title="Code"))
-texts = st.text(alphabet=st.one_of(st.sampled_from("ab é\u0301\u200d\u2028🦀👩💻"), st.characters(codec="utf-8")))
+texts = st.text(
+    alphabet=st.one_of(st.sampled_from("ab é\u0301\u200d\u2028🦀👩💻"), st.characters(codec="utf-8"))
+)
 
 
 @dataclass
@@ -288,7 +290,11 @@ def test_a_retraction_after_the_completion_reopens_the_chunk_and_the_last_comple
     completed = fold(run.events).chunks["design/coder.1"]
 
     assert (reopened.text, reopened.status, reopened.finish_reason) == ("Right. ", "running", None)
-    assert (completed.text, completed.status, completed.finish_reason) == ("Right. Better.", "completed", "stop")
+    assert (completed.text, completed.status, completed.finish_reason) == (
+        "Right. Better.",
+        "completed",
+        "stop",
+    )
 
 
 def test_a_synthesis_that_goes_on_is_running_again() -> None:
@@ -320,7 +326,7 @@ def test_a_snapshot_replaces_everything() -> None:
 
 
 USAGE = ev.Usage(input_tokens=3, output_tokens=5)
-END = {"stream_id": "run", "seq": 2, "ts": 1.0, "usage": USAGE, "cost_usd": 0.25}
+END: dict[str, Any] = {"stream_id": "run", "seq": 2, "ts": 1.0, "usage": USAGE, "cost_usd": 0.25}
 
 
 @pytest.mark.parametrize(
