@@ -12,7 +12,6 @@ import threading
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,85 +21,18 @@ import facilitair
 from facilitair import AgentSpec, Client, Collaboration, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.config import LimitsConfig, ProviderConfig
-from facilitair.simulator.brain import Brain, Script
-from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.server import Simulator
 
 from .engine.harness import check
+from .live import KEY, LIVENESS_S, LONG, Prompts, alone, brain, provided, together, until
 from .providers.servers import Answer, answering, serving, streaming
 from .providers.servers import event as sse
 
-LIVENESS_S = 20.0
-KEY = "sk-live-0123456789abcdefghij"
-LONG = " ".join(f"Sentence number {number} of a text that goes on." for number in range(2000))
 FAST = {"FACILITAIR_SIMULATOR_SPEED": "2000"}
-
-
-@dataclass
-class Prompts:
-    """A script that notes what it is asked."""
-
-    seen: list[Prompt] = field(default_factory=list)
-
-    def __call__(self, prompt: Prompt) -> str:
-        self.seen.append(prompt)
-        return f"This is about {prompt.task}. It is short."
-
-    def text(self) -> str:
-        return "\n".join(turn.content for prompt in self.seen for turn in prompt.turns)
-
-
-def brain(prompts: Prompts | None = None) -> Brain:
-    return Brain(
-        {
-            "steady": Script(text=LONG, ttft_s=0.01, between_s=0.002),
-            "mute": Script(text="Never said.", ttft_s=3600),
-            "echo": Script(text=prompts or Prompts(), ttft_s=0.01, between_s=0.001),
-            "brief": Script(text="One thing. Another thing.", ttft_s=0.01, between_s=0.001),
-        }
-    )
-
-
-@asynccontextmanager
-async def provided(
-    config: Config | None = None, prompts: Prompts | None = None, speed: float = 1.0
-) -> AsyncIterator[tuple[Simulator, Client]]:
-    """Run a simulator and a client that takes it for OpenAI; neither may hang."""
-    async with asyncio.timeout(LIVENESS_S), Simulator(brain(prompts), speed=speed) as simulator:
-        env = {"OPENAI_BASE_URL": simulator.base_url, "OPENAI_API_KEY": KEY}
-        async with Client(config or Config(), env=env) as client:
-            yield simulator, client
-
-
-def alone(model: str) -> Strategy:
-    """Return a graph of one agent; its synthesizer begins when it has ended, so one stream is open at a time."""
-    return Strategy(
-        name="alone",
-        agents=(AgentSpec("writer", "coder", model=f"openai/{model}"),),
-        synthesizer=AgentSpec("synthesizer", "synthesizer", model="openai/echo"),
-        synthesis="end",
-    )
-
-
-def together(model: str, agents: int = 3) -> Strategy:
-    """Return a graph of agents that read nobody."""
-    specs = tuple(AgentSpec(f"writer-{n}", "coder", model=f"openai/{model}") for n in range(agents))
-    return Strategy(
-        name="together",
-        agents=specs,
-        synthesizer=AgentSpec("synthesizer", "synthesizer", model="openai/echo"),
-        synthesis="end",
-    )
 
 
 async def collected(run: Collaboration) -> list[ev.AnyEvent]:
     return [event async for event in run]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIVENESS_S):
-        while not condition():  # noqa: ASYNC110 (the simulator's counters are numbers)
-            await asyncio.sleep(0.002)
 
 
 async def in_the_middle(model: str, simulator: Simulator, event: ev.AnyEvent, streams: int = 1) -> bool:
