@@ -70,7 +70,9 @@ async def _serve(pipe: "Connection", streams: int, chunks: int, rate: float | No
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
-                    int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
+                    int(line.split(b":")[1])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length")
                 )
                 await reader.readexactly(length)
                 stream = int(head.split(b" ", 2)[1].split(b"/")[2])

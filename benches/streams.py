@@ -23,9 +23,9 @@ from pathlib import Path
 
 import httpx2
 import openai
-from _provider import provider, text
 
 import facilitair_rust as fr
+from _provider import provider, text
 
 Reader = Callable[[str, int], Coroutine[None, None, "Received"]]
 Queue = asyncio.Queue[tuple[int, str | None]]
@@ -186,7 +186,11 @@ def cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name"))
+    names = (
+        line.split(":", 1)[1].strip()
+        for line in info.read_text().splitlines()
+        if line.startswith("model name")
+    )
     return next(names, platform.machine())
 
 
@@ -201,13 +205,17 @@ def machine() -> str:
 def table(title: str, figures: dict[str, list[Figure]]) -> list[str]:
     medians = {name: statistics.median(one.cpu_us for one in found) for name, found in figures.items()}
     own = medians["facilitair_rust"]
-    lines = [f"### {title}", "", "| path | CPU per chunk, us (min-max) | times ours | wall, s |", "|---|---:|---:|---:|"]
+    lines = [
+        f"### {title}",
+        "",
+        "| path | CPU per chunk, us (min-max) | times ours | wall, s |",
+        "|---|---:|---:|---:|",
+    ]
     for name, found in figures.items():
         spread = [one.cpu_us for one in found]
         wall = statistics.median(one.wall_s for one in found)
-        lines.append(
-            f"| {name} | {medians[name]:.2f} ({min(spread):.2f}-{max(spread):.2f}) | {medians[name] / own:.1f} | {wall:.2f} |"
-        )
+        cost = f"{medians[name]:.2f} ({min(spread):.2f}-{max(spread):.2f})"
+        lines.append(f"| {name} | {cost} | {medians[name] / own:.1f} | {wall:.2f} |")
     return lines
 
 

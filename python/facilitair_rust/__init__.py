@@ -1,12 +1,12 @@
 """The Rust core of Facilitair: token streams, their decoding and the text of a chunk."""
 
 from .facilitair_rust import (
+    Boundary,
     ChatDecoder,
     ChunkText,
     Closed,
     Content,
     Control,
-    Boundary,
     Failed,
     Finished,
     HttpClient,
@@ -19,6 +19,9 @@ from .facilitair_rust import (
     __version__,
 )
 
+Delta = Content | Reasoning | Finished | Failed | Closed
+Segment = Text | Boundary | Control
+
 __all__ = [
     "Boundary",
     "ChatDecoder",
@@ -26,11 +29,13 @@ __all__ = [
     "Closed",
     "Content",
     "Control",
+    "Delta",
     "Failed",
     "Finished",
     "HttpClient",
     "Mux",
     "Reasoning",
+    "Segment",
     "StreamError",
     "Text",
     "Timeouts",

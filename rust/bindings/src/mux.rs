@@ -79,16 +79,18 @@ impl Mux {
     /// A future of the running loop that the next arrival resolves.
     pub fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = running_loop(py)?;
-        {
-            let mut tie = lock(&self.tie);
-            match &*tie {
-                None => *tie = Some(Tie::new(self.waiters.bind(py), &event_loop)?),
-                Some(tie) if tie.is_to(&event_loop) => {}
-                Some(_) => return Err(PyRuntimeError::new_err("this Mux belongs to another event loop")),
+        // Never held while Python runs, which may switch to a thread that wants it.
+        let tied = lock(&self.tie).as_ref().map(|tie| tie.is_to(&event_loop));
+        match tied {
+            Some(true) => {}
+            Some(false) => return Err(PyRuntimeError::new_err("this Mux belongs to another event loop")),
+            None => {
+                let tie = Tie::new(self.waiters.bind(py), &event_loop)?;
+                *lock(&self.tie) = Some(tie);
             }
         }
         let future = event_loop.call_method0("create_future")?;
-        self.waiters.get().add(future.clone().unbind());
+        self.waiters.get().add(py, future.clone().unbind())?;
         Ok(future)
     }
 

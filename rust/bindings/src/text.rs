@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use facilitair_core::stream as core;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyString};
 
 use crate::errors::Error;
 
@@ -37,8 +37,8 @@ impl Text {
         ("start", "text")
     }
 
-    fn __repr__(&self) -> String {
-        format!("Text(start={}, text={:?})", self.start, self.text)
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("Text(start={}, text={})", self.start, quoted(py, &self.text)?))
     }
 }
 
@@ -61,9 +61,15 @@ impl Control {
         ("verb", "rest")
     }
 
-    fn __repr__(&self) -> String {
-        format!("Control(verb={:?}, rest={:?})", self.verb, self.rest)
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let (verb, rest) = (quoted(py, &self.verb)?, quoted(py, &self.rest)?);
+        Ok(format!("Control(verb={verb}, rest={rest})"))
     }
+}
+
+/// As Python would write it.
+pub fn quoted(py: Python<'_>, text: &str) -> PyResult<String> {
+    Ok(PyString::new(py, text).repr()?.to_string())
 }
 
 fn segment(py: Python<'_>, segment: core::Segment) -> PyResult<Bound<'_, PyAny>> {

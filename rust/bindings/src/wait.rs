@@ -3,8 +3,6 @@
 //! Otherwise it waits on one future per wait. The batch is taken only when the waiting task runs again, so
 //! that a cancelled wait loses nothing.
 
-use std::sync::{Mutex, PoisonError};
-
 use facilitair_core::stream::Waiting;
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
 use pyo3::prelude::*;
@@ -22,13 +20,11 @@ pub enum Purpose {
 pub struct Wait {
     mux: Py<Mux>,
     purpose: Purpose,
-    /// Keeps the future that the task waits on.
-    future: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Wait {
     pub fn new(mux: Py<Mux>, purpose: Purpose) -> Self {
-        Self { mux, purpose, future: Mutex::new(None) }
+        Self { mux, purpose }
     }
 
     /// The value, if there is no need to wait (any longer).
@@ -65,26 +61,12 @@ impl Wait {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let earlier = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(value) = self.value_after(py, earlier)? {
+        if let Some(value) = self.value(py)? {
             return Err(PyStopIteration::new_err((value,)));
         }
         let future = self.mux.bind(py).get().future(py)?;
         // What asyncio's own future does when awaited: tells the task that this yield is a wait.
         future.setattr("_asyncio_future_blocking", true)?;
-        let future = future.unbind();
-        *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future.clone_ref(py));
-        Ok(future)
-    }
-}
-
-impl Wait {
-    /// A `wait()` that was woken is done, whatever another waiter has taken meanwhile.
-    fn value_after(&self, py: Python<'_>, earlier: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
-        if earlier.is_some() && self.purpose == Purpose::Wait {
-            let _ = self.mux.bind(py).get().core().wait();
-            return Ok(Some(py.None()));
-        }
-        self.value(py)
+        Ok(future.unbind())
     }
 }

@@ -74,6 +74,12 @@ struct Scheduled {
     callback: Py<PyAny>,
 }
 
+impl Scheduled {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { call_soon: self.call_soon.clone_ref(py), callback: self.callback.clone_ref(py) }
+    }
+}
+
 /// What the I/O thread pulls.
 pub struct Bell {
     pair: pair::Pair,
@@ -93,11 +99,12 @@ impl Bell {
     pub fn ring(&self) {
         self.pair.ring();
         if self.needs_python.load(Ordering::Acquire) {
-            // The interpreter lock comes before the mutex wherever both are held.
             Python::try_attach(|py| {
-                if let Some(scheduled) = &*lock(&self.scheduled) {
+                // Python may let another thread run, which must not find the mutex held.
+                let scheduled = lock(&self.scheduled).as_ref().map(|scheduled| scheduled.clone_ref(py));
+                if let Some(Scheduled { call_soon, callback }) = scheduled {
                     // A closed loop refuses; nobody waits on it any more.
-                    let _ = scheduled.call_soon.call1(py, (&scheduled.callback,));
+                    let _ = call_soon.call1(py, (callback,));
                 }
             });
         }
@@ -105,9 +112,13 @@ impl Bell {
 
     fn schedule(&self, scheduled: Option<Scheduled>) -> Option<Scheduled> {
         self.needs_python.store(scheduled.is_some(), Ordering::Release);
+        // The old one is dropped by the caller, behind the mutex: its end may run Python.
         std::mem::replace(&mut *lock(&self.scheduled), scheduled)
     }
 }
+
+/// Waits that time out leave futures behind, which are cleared away from here on.
+const MANY: usize = 16;
 
 /// The futures that wait for one multiplexer; called by the loop when the bell rings.
 #[pyclass(frozen, module = "facilitair_rust")]
@@ -121,9 +132,26 @@ impl Waiters {
         Self { bell, futures: Mutex::new(Vec::new()) }
     }
 
-    pub fn add(&self, future: Py<PyAny>) {
-        lock(&self.futures).push(future);
+    pub fn add(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<()> {
+        let mut futures = std::mem::take(&mut *lock(&self.futures));
+        if futures.len() >= MANY {
+            let mut live = Vec::new();
+            for future in futures {
+                if !is_done(py, &future)? {
+                    live.push(future);
+                }
+            }
+            futures = live;
+        }
+        futures.push(future);
+        // Nothing was added meanwhile: all of this runs on the loop's own thread.
+        *lock(&self.futures) = futures;
+        Ok(())
     }
+}
+
+fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
+    future.call_method0(py, "done")?.is_truthy(py)
 }
 
 #[pymethods]
@@ -133,7 +161,7 @@ impl Waiters {
         let futures = std::mem::take(&mut *lock(&self.futures));
         for future in futures {
             // A cancelled wait leaves its future behind.
-            if !future.call_method0(py, "done")?.is_truthy(py)? {
+            if !is_done(py, &future)? {
                 future.call_method1(py, "set_result", (py.None(),))?;
             }
         }
@@ -162,6 +190,8 @@ impl Tie {
         if watched.is_none() {
             let call_soon = event_loop.getattr("call_soon_threadsafe")?.unbind();
             let callback = waiters.clone().into_any().unbind();
+            // The bell may have rung before it could reach this loop.
+            call_soon.call1(py, (&callback,))?;
             bell.schedule(Some(Scheduled { call_soon, callback }));
         }
         Ok(Self { event_loop: event_loop.clone().unbind(), watched })

@@ -145,12 +145,14 @@ impl Mux {
 
     /// Ends one wait although nothing arrived.
     pub fn wake(&self) {
-        {
+        let waits = {
             let mut state = self.shared.lock();
             state.woken = true;
-            state.waiting = false;
+            std::mem::take(&mut state.waiting)
+        };
+        if waits {
+            self.shared.wake();
         }
-        self.shared.wake();
     }
 
     /// Stops all streams and forgets what they hold.
