@@ -99,6 +99,8 @@ async def provider(respond: Callable[[Request], Awaitable[None]]) -> AsyncIterat
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        # `drain` then waits for all of it; asyncio never ends a transport that was closed over unsent bytes.
+        writer.transport.set_write_buffer_limits(0)
         tasks.add(asyncio.ensure_future(serve(reader, writer)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)

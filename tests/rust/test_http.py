@@ -509,7 +509,13 @@ def test_a_cancelled_wait_loses_nothing() -> None:
 
 def test_wake_ends_a_wait() -> None:
     async def work() -> None:
-        async with provider(lambda request: request.gone()) as server:
+        arrived = asyncio.Event()
+
+        async def respond(request: Request) -> None:
+            arrived.set()
+            await request.gone()
+
+        async with provider(respond) as server:
             mux = HttpClient().mux()
             loop = asyncio.get_running_loop()
             loop.call_later(0.02, mux.wake)
@@ -519,6 +525,7 @@ def test_wake_ends_a_wait() -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(mux.wait(), 0.05)
             mux.open(server.url, {}, b"")
+            await arrived.wait()
             await loop.run_in_executor(None, mux.wake)
             assert await anext(aiter(mux)) == []
             mux.close()
