@@ -4,6 +4,5 @@
 //! fragments. It holds no policy: retries, prompts and prices belong to the caller.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod stream;
