@@ -27,7 +27,8 @@ def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunSta
     if isinstance(event, ev.UnknownEvent):
         return state
     if isinstance(event, ev.StateSnapshotEvent):
-        state = deepcopy(event.state)  # the events that follow change it, and somebody may fold this one again
+        # The events that follow change it, and somebody may fold this one again.
+        state = deepcopy(event.state)
     state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
     match event:
         case ev.TokenStreamEvent():
