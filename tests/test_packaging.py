@@ -54,11 +54,11 @@ def test_every_supported_python_is_named() -> None:
 @pytest.mark.parametrize("package", [facilitair, facilitair_rust])
 def test_type_checkers_and_programs_see_the_same_names(package: ModuleType) -> None:
     """`facilitair` imports a name when it is first used, so what it shows to type checkers is a list of its own."""
-    source = Path(str(package.__file__)).read_text(encoding="utf-8")
-    imports = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level
-    ]
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     shown = {alias.asname or alias.name for node in imports for alias in node.names}
+    assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    shown |= {name.id for name in assigned if isinstance(name, ast.Name) and not name.id.startswith("_")}
     found = {name for name in package.__all__ if not ismodule(getattr(package, name))}
     assert found == shown
 
