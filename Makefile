@@ -65,7 +65,7 @@ format: .setup/dev ## Format all code and mend what the linter can
 	cargo fmt --all
 
 bench: $(base) .setup/dev .setup/bench ## Measure what the README claims
-	@set -e; for bench in benches/[a-z]*.py; do $(bin)/python "$$bench" $(ARGS); done
+	@set -e; for bench in benches/[a-z]*.py; do $(bin)/python "$$bench"; done
 
 wheel: .setup/build ## Build the wheel into dist/
 	$(bin)/maturin build --release --locked --out dist
@@ -78,7 +78,7 @@ clean: ## Remove everything that was made here
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The set-up. A stamp is touched when its step is done, so an interrupted step is done again by the next call;
-# each is older than .setup/venv when the environment was made anew.
+# scripts/venv removes them all when it makes the environment anew.
 
 .setup/venv: always
 	@scripts/venv
