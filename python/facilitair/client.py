@@ -6,19 +6,20 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from . import events as ev
+from . import pricing
 from .config import Config, load_config
 from .engine.drive import Handle, stream_events
 from .engine.plan import Plan
 from .errors import ConfigError, UsageError
-from .planning import Request, RunOptions, check_request, make_plan
+from .planning import Request, RunOptions, check_priced, check_request, make_plan
 from .providers.catalog import Catalog
 from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
@@ -28,6 +29,7 @@ from .simulator.server import Simulator
 from .transport import Transport
 
 DISCOVERED_FOR_S: Final = 60.0
+_CLOSED: Final = "this client is closed; make a new one."
 _NOWHERE: Final = "http://simulator.invalid/v1"  # until the simulator has been started
 SPEED_VARIABLE: Final = "FACILITAIR_SIMULATOR_SPEED"
 
@@ -55,6 +57,8 @@ class Client:
         self._http: HttpTransport | None = None
         self._simulator: Simulator | None = None
         self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: set[Handle] = set()
         self._found: dict[tuple[str | None, bool], tuple[float, Catalog]] = {}
         self._closed = False
 
@@ -67,8 +71,10 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections; runs still going on fail."""
+        """Close all connections. Runs still going on end with `task_cancelled`."""
         self._closed = True
+        for handle in list(self._running):
+            await handle.stop("the client was closed")
         http, self._http = self._http, None
         simulator, self._simulator = self._simulator, None
         try:
@@ -97,26 +103,48 @@ class Client:
         """
         return await self.collaborate(task, context, **options).result()
 
-    async def prepare(self, request: Request) -> tuple[Plan, Transport]:
-        """Return the plan of a run and the transport for it; starts the simulator when a model is simulated.
+    @asynccontextmanager
+    async def prepared(self, request: Request, handle: Handle) -> AsyncIterator[tuple[Plan, Transport]]:
+        """Give the plan of a run and the transport for it; the simulator is started when a model is simulated.
 
         Raises `ConfigError` and `UsageError`.
         """
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise UsageError("this client belongs to another event loop; make one client for each.")
+        plan = await self._plan(request)
+        self._check_open()
+        if self._http is None and self._transport is None:
+            self._http = HttpTransport()
+        transport = self._transport or self._http
+        if transport is None:
+            raise UsageError(_CLOSED)
+        self._running.add(handle)
+        try:
+            yield plan, transport
+        finally:
+            self._running.discard(handle)
+
+    def _check_open(self) -> None:
         if self._closed:
-            raise UsageError("this client is closed; make a new one.")
+            raise UsageError(_CLOSED)
+
+    async def _plan(self, request: Request) -> Plan:
+        self._check_open()
         catalog = (await self._discovered(request.config)).with_simulator(_NOWHERE)
         plan = make_plan(request, catalog)
-        if self._transport is not None:
-            return plan, self._transport
-        if self._http is None:
-            self._http = HttpTransport()
-        if plan.needs_simulator:
-            _check_scripts(plan)
-            plan = make_plan(request, catalog.with_simulator(await self._simulator_url()))
-        return plan, self._http
+        if plan.needs_prices:
+            await asyncio.to_thread(pricing.load)  # the first time an import of 0.3 s
+        check_priced(plan)
+        if self._transport is not None or not plan.needs_simulator:
+            return plan
+        _check_scripts(plan)
+        return make_plan(request, catalog.with_simulator(await self._simulator_url()))
 
     async def _simulator_url(self) -> str:
         async with self._starting:
+            self._check_open()
             if self._simulator is None:
                 self._simulator = await Simulator(speed=self._speed).__aenter__()
             return self._simulator.base_url
@@ -155,13 +183,20 @@ class Collaboration:
         if self._begun:
             raise UsageError("a collaboration can be iterated once; call collaborate again for another run.")
         self._begun = True
-        plan, transport = await self._client.prepare(self._request)
-        async with aclosing(stream_events(plan, transport, self._handle)) as events:
+        async with (
+            self._client.prepared(self._request, self._handle) as (plan, transport),
+            aclosing(stream_events(plan, transport, self._handle)) as events,
+        ):
             async for event in events:
                 yield event
 
     async def result(self) -> Result:
-        """Run to the end and return the result. Raises `RunError` with the partial one when the run fails."""
+        """Run to the end and return the result; once it has ended, return it again.
+
+        Raises `RunError` with the partial result when the run fails.
+        """
+        if self.state.status != "running":
+            return result_of(self.state)
         async with aclosing(self.__aiter__()) as events:
             async for _ in events:
                 pass

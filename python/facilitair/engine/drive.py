@@ -34,6 +34,12 @@ class Handle:
         if self._channel is not None:
             self._channel.wake()
 
+    async def stop(self, reason: str) -> None:
+        """Ask the run to stop and close its streams now, also when nobody takes its events any more."""
+        self.cancel(reason)
+        if self._channel is not None:
+            await self._channel.aclose()
+
 
 async def stream_events(plan: Plan, transport: Transport, handle: Handle) -> AsyncGenerator[ev.AnyEvent]:
     """Run `plan` and yield its events; the last one is terminal.
@@ -44,18 +50,28 @@ async def stream_events(plan: Plan, transport: Transport, handle: Handle) -> Asy
     try:
         run = Run(plan, channel, transport.clock)
         handle.attach(run.state, channel)
-        run.start()
-        while True:
+        try:
+            if handle.cancelled is None:
+                run.start()
+            while True:
+                for event in run.drain():
+                    yield event
+                if run.finished:
+                    return
+                if handle.cancelled is not None:
+                    run.cancel(handle.cancelled)
+                    continue
+                deadline = run.deadline()
+                run.feed(await channel.recv(deadline))
+                if transport.clock.now() >= deadline:
+                    run.tick()
+        except Exception as error:
+            # Viewers, recordings and other processes see only events, so the stream is ended for them too.
+            run.break_off(
+                f"a mistake in Facilitair stopped the run ({type(error).__name__}); please report it"
+            )
             for event in run.drain():
                 yield event
-            if run.finished:
-                return
-            if handle.cancelled is not None:
-                run.cancel(handle.cancelled)
-                continue
-            deadline = run.deadline()
-            run.feed(await channel.recv(deadline))
-            if transport.clock.now() >= deadline:
-                run.tick()
+            raise
     finally:
         await channel.aclose()

@@ -40,7 +40,7 @@ impl HttpClient {
         Mux::new(py, client, buffered_bytes)
     }
 
-    /// Refuse new multiplexers; idle connections close with the last multiplexer.
+    /// Refuse new multiplexers; idle connections close when the last multiplexer is closed.
     fn close(&self) {
         lock(&self.0).take();
     }

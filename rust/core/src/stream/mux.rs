@@ -38,7 +38,7 @@ pub enum Waiting {
 /// Merges many chat streams.
 pub struct Mux {
     shared: Arc<Shared>,
-    client: Client,
+    client: Mutex<Option<Client>>,
 }
 
 /// What the streams and the consumer share.
@@ -79,7 +79,12 @@ impl Mux {
     pub fn new(client: Client, limit: usize, waker: Waker) -> Result<Self, ClientError> {
         client.io()?;
         let shared = Shared { state: Mutex::default(), limit: limit.max(1), waker };
-        Ok(Self { shared: Arc::new(shared), client })
+        Ok(Self { shared: Arc::new(shared), client: Mutex::new(Some(client)) })
+    }
+
+    /// The client, until [`Self::close`]: a closed multiplexer must not keep idle connections open.
+    fn client(&self) -> Option<Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts a request. One that cannot be sent is a stream that fails at once. `None` after
@@ -94,7 +99,10 @@ impl Mux {
         body: Vec<u8>,
         timeouts: Timeouts,
     ) -> Result<Option<StreamId>, ClientError> {
-        let io = self.client.io()?;
+        let Some(client) = self.client() else {
+            return Ok(None);
+        };
+        let io = client.io()?.clone();
         let signals = Arc::new(Signals::default());
         let Some(id) = self.shared.add(Arc::clone(&signals)) else {
             return Ok(None);
@@ -102,8 +110,8 @@ impl Mux {
         match http::request(url, headers, body) {
             Ok((request, secrets)) => {
                 let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, timeouts, &secrets);
-                io.spawn(transfer.run(self.client.clone(), request));
-                self.client.nudge();
+                io.spawn(transfer.run(client.clone(), request));
+                client.nudge();
             }
             Err(error) => self.shared.refuse(id, error),
         }
@@ -116,7 +124,9 @@ impl Mux {
         if let Some(stream) = self.shared.lock().streams.get(&id) {
             stream.signals.stop.notify_one();
         }
-        self.client.nudge();
+        if let Some(client) = self.client() {
+            client.nudge();
+        }
     }
 
     /// What has arrived, possibly nothing.
@@ -166,7 +176,10 @@ impl Mux {
         for stream in closed.into_values() {
             stream.signals.stop.notify_one();
         }
-        self.client.nudge();
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(client) = client {
+            client.nudge();
+        }
         self.shared.wake();
     }
 }
