@@ -260,7 +260,7 @@ MISTAKES = {
     "[strategy.x]\nagents = [{name='a', role='b'}]\nedges = [{from='a', to='a', kind='alive'}]":
         "strategy.x.edges[0].kind: 'alive' is not known; use one of after, live",
     "[providers.x]\ntier = 'inject'":
-        "providers.x.tier: 'inject' is not known; use one of prefill, resume, restart, none",
+        "providers.x.tier: 'inject' is not known; use one of prefill, resume, none",
     "[providers.'a/b']\nfree = true": "providers.\"a/b\": a provider's name cannot hold a slash",
     "[providers.x]\napi_key_env = 'a b'": "providers.x.api_key_env: expected the name of an environment variable",
     "[providers.x]\nbody = {stream = false}": "providers.x.body.stream: is set by Facilitair itself; leave it out",

@@ -32,7 +32,7 @@ from .secrets import Secret, looks_like_key, redact
 FILE_NAME: Final = "facilitair.toml"
 BUILTIN_PRESETS: Final = ("fast", "balanced", "quality", "budget")
 
-Tier = Literal["prefill", "resume", "restart", "none"]
+Tier = Literal["prefill", "resume", "none"]
 Dialect = Literal["trailing", "vllm", "llamacpp", "deepseek", "mistral"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Dollars = Annotated[float, Meta(gt=0, le=1_000_000)]

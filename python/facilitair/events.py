@@ -183,7 +183,11 @@ class TokenStreamEvent(Event, frozen=True, kw_only=True, tag="token_stream"):
 
 
 class FragmentEvent(Event, frozen=True, kw_only=True, tag="fragment"):
-    """The piece `[start, end)` of a chunk's text can now be read, cited and retracted by peers."""
+    """The piece `[start, end)` of a chunk's text can now be read, cited and retracted by peers.
+
+    `derived_from` is what its author was shown since the fragment before; it also derives from what all earlier
+    fragments of the chunk derive from.
+    """
 
     chunk_id: str
     fragment: str

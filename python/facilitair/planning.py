@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_TASK_CHARACTERS: Final = 1 << 20
 MAX_SECTIONS: Final = 64
+MAX_TITLE_CHARACTERS: Final = 200
 ModelsArgument = str | Mapping[str, str | Sequence[str]] | None
 
 
@@ -103,7 +104,7 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         spec.name: PlannedAgent(spec, request.roles[spec.role], _models(spec, catalog))
         for spec in request.specs
     }
-    plan = Plan(
+    return Plan(
         stream_id=uuid.uuid4().hex,
         nonce=secrets.token_hex(5),
         task=request.task,
@@ -115,15 +116,14 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         policy=SpacedPolicy(max_interrupts=config.limits.max_interrupts),
         notices=catalog.notices,
     )
-    _check_priced(plan)
-    return plan
 
 
 def _models(spec: AgentSpec, catalog: Catalog) -> tuple[Model, ...]:
     return (catalog.resolve(spec.model),) if spec.model else catalog.for_role(spec.role)
 
 
-def _check_priced(plan: Plan) -> None:
+def check_priced(plan: Plan) -> None:
+    """Raise `UsageError` when a cost limit was asked for that cannot be kept, because a price is unknown."""
     if plan.limits.max_cost is None:
         return
     unknown = sorted({m.id for a in plan.agents.values() for m in a.models if m.price is None})
@@ -135,6 +135,9 @@ def _check_priced(plan: Plan) -> None:
 
 
 def _checked_task(task: str) -> str:
+    if not isinstance(task, str):
+        raise UsageError(f"the task must be text, not {type(task).__name__}.")
+    _check_encodable("the task", task)
     if not task.strip():
         raise UsageError("the task is empty; say what shall be done.")
     if len(task) > MAX_TASK_CHARACTERS:
@@ -158,13 +161,24 @@ def _checked_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
 def _checked_sections(sections: Sequence[str] | None) -> tuple[str, ...] | None:
     if sections is None:
         return None
-    titles = tuple(
-        " ".join(title.split()) for title in ([sections] if isinstance(sections, str) else sections)
-    )
+    try:
+        titles = tuple(
+            " ".join(title.split()) for title in ([sections] if isinstance(sections, str) else sections)
+        )
+    except (TypeError, AttributeError):
+        raise UsageError("sections: give a list of titles.") from None
     if not titles or not all(titles):
         raise UsageError("sections: give at least one title, and no empty one.")
     if len(titles) > MAX_SECTIONS:
         raise UsageError(f"sections: {len(titles)} are too many; at most {MAX_SECTIONS} are taken.")
+    for title in titles:
+        _check_encodable("sections: a title", title)
+        if len(title) > MAX_TITLE_CHARACTERS:
+            raise UsageError(
+                f"sections: a title has {len(title):,} characters; {MAX_TITLE_CHARACTERS} are taken."
+            )
+        if titles.count(title) > 1:
+            raise UsageError(f"sections: {title!r} is given twice; titles must differ.")
     return titles
 
 
@@ -172,3 +186,12 @@ def _check_roles(models: Mapping[str, object], known: set[str]) -> None:
     for role in models:
         if role != "*" and role not in known:
             raise UsageError(f"models: unknown role {role!r}; known: {', '.join(sorted(known))}.")
+
+
+def _check_encodable(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{what} holds half a character (a lone surrogate), so it is not text; pass text."
+        ) from None

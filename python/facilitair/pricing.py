@@ -18,7 +18,7 @@ from .events import Usage
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
 
-_CHARACTERS_PER_TOKEN: Final = 4
+CHARACTERS_PER_TOKEN: Final = 4
 _MILLION: Final = 1_000_000
 
 
@@ -95,7 +95,7 @@ def cost(price: Price | None, usage: Usage, reported_usd: float | None = None) -
 
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has: a quarter of its characters. Label what is built on it `estimated`."""
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def _flat(rate: Decimal | TieredPrices) -> float:

@@ -110,7 +110,9 @@ def test_line_separators_inside_text_stay() -> None:
 def test_the_length_limit_of_a_model_is_reported() -> None:
     played = run_with("+length")
     assert completed(played).finish_reason == "length"
-    assert "a's text was cut by its model's length limit" in played.said()
+    assert "a on task: cut by its model's length limit" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ("a on task: cut by its model's length limit",)
 
 
 def test_the_next_model_of_the_role_takes_over() -> None:

@@ -12,7 +12,7 @@ from facilitair.config import LimitsConfig
 from facilitair.engine.graph import AgentSpec
 from facilitair.engine.influence import SpacedPolicy
 from facilitair.engine.plan import Plan, PlannedAgent
-from facilitair.engine.prompts import Assignment, Quote, Shown, compose
+from facilitair.engine.prompts import Assignment, Own, Quote, Shown, compose
 from facilitair.engine.strategies import BUILT_IN
 from facilitair.events import Tier
 from facilitair.roles import built_in_roles
@@ -44,7 +44,7 @@ def written(
     agent = PlannedAgent(AgentSpec(role, role), built_in_roles()[role], ())
     outline = () if role == "architect" else ("Design", "Implementation")
     work = Assignment(agent, "Implementation", outline, wants_outline=role == "architect")
-    brief = compose(plan, work, SHOWN if own else SHOWN[:1], own, tier, closing=closing)
+    brief = compose(plan, work, SHOWN if own else SHOWN[:1], Own(own, closing=closing), tier)
     turns = [Turn(message.role, message.content) for message in brief.messages]
     return Prompt((*turns, *([Turn("assistant", brief.prefill)] if brief.prefill else [])))
 

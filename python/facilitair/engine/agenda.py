@@ -5,7 +5,6 @@ It grows while the run goes on, by the architect's outline and by the rounds of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from facilitair_rust import ChunkText
@@ -59,11 +58,15 @@ class Agenda:
 
     def unseen(self, turn: Turn) -> list[str]:
         """Return the ids of the fragments that `turn` reads and has not been shown."""
-        return [f for r in self.readings(turn) for f in r.turn.unseen_by(turn)]
+        return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.turn.provenance)]
 
-    def running(self) -> Iterator[Turn]:
+    def running(self) -> list[Turn]:
         """Return the turns somebody is waiting for."""
-        return (t for t in self.turns.values() if t.running)
+        return [t for t in self.turns.values() if t.running]
+
+    def planned(self) -> list[Turn]:
+        """Return the chunks known so far, without those that turned out not to be needed."""
+        return [t for s in self.sections.values() for t in s.turns if t.phase is not Phase.SKIPPED]
 
     def is_synthesis(self, turn: Turn) -> bool:
         """Whether `turn` writes a section's answer."""
@@ -111,6 +114,8 @@ class Agenda:
         self._outline = None
         others = tuple(n for n in self._plan.strategy.in_order() if n != turn.agent.name)
         if len(outline.titles) < 2:
+            if not outline.titles:
+                self._emitter.say(f"{turn.agent.name} gave no outline; the work stays in one section")
             self._readers.opening = None
             self._fill_section(self.sections[OPENING.id], others)
         else:
@@ -121,8 +126,9 @@ class Agenda:
     def _planner(self) -> PlannedAgent | None:
         """Return the agent that can open with an outline: it owes one, and reads nobody."""
         for name in self._plan.strategy.in_order():
-            agent = self._plan.agents[name]
-            if agent.role.duty == "outline" and not self._plan.strategy.sources(name):
+            agent, loop = self._plan.agents[name], self._plan.strategy.loop
+            loops = loop is not None and name in (loop.reviewer, loop.refiner)
+            if agent.role.duty == "outline" and not loops and not self._plan.strategy.sources(name):
                 return agent
         return None
 
@@ -160,7 +166,7 @@ class Agenda:
             self._refined(section, loop, turn)
 
     def _reviewed(self, section: Section, loop: Loop, turn: Turn) -> None:
-        if turn.failure is not None or turn.verdict == "approve":
+        if turn.failed or turn.verdict == "approve":
             _close_loop(section, loop)
             return
         if turn.verdict != "revise":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from .. import events as ev
 from ..fold import answer
 from .agenda import Agenda
@@ -10,7 +13,10 @@ from .emitter import Emitter
 from .plan import Plan
 from .sections import Section
 from .speaker import Place
-from .turn import Phase, Turn
+from .turn import Turn
+
+if TYPE_CHECKING:
+    from ..providers.model import Model
 
 
 class Announcer:
@@ -41,7 +47,7 @@ class Announcer:
 
     def progress(self) -> None:
         """Emit `task_progress`."""
-        chunks = [t for s in self._agenda.sections.values() for t in s.turns if t.phase is not Phase.SKIPPED]
+        chunks = self._agenda.planned()
         total = len(self._plan.strategy.agents) if self._agenda.outline_open else len(chunks)
         self._emitter.emit(
             ev.TaskProgressEvent(
@@ -75,16 +81,16 @@ class Announcer:
 
     def lost(self, turn: Turn) -> None:
         """Note that a turn ended with less than it should have; the end of the run tells it again."""
-        loss = f"{turn.agent.name} on {turn.section}: {turn.failure or 'ended early'}"
+        why = "cut by its model's length limit" if turn.finish_reason == "length" else "ended early"
+        loss = f"{turn.agent.name} on {turn.section}: {turn.failure or why}"
         if loss not in self._degraded:
             self._degraded.append(loss)
-        if turn.failure is not None:
-            self._emitter.say(loss, "error")
+        self._emitter.say(loss, "warning" if turn.failure is None else "error")
 
     def place(self, turn: Turn) -> Place:
         """Return where the chunk of `turn`, which begins now, stands."""
         sections = self._agenda.sections
-        turns = [t for s in sections.values() for t in s.turns]
+        turns = self._agenda.planned()
         current = sum(t.started is not None for t in turns)
         return Place(
             current=current,
@@ -93,10 +99,9 @@ class Announcer:
             section_total=len(sections),
         )
 
-    def completed(self) -> None:
-        """Emit `task_completed`."""
+    def completed(self, used: Mapping[str, Model]) -> None:
+        """Emit `task_completed`; `used` are the models that were asked."""
         state = self._emitter.state
-        used = dict.fromkeys(t.model.id for t in self._agenda.turns.values() if t.started is not None)
         self._emitter.emit(
             ev.TaskCompletedEvent(
                 **self._emitter.stamp(),
@@ -110,7 +115,7 @@ class Announcer:
                 models_used=tuple(used),
                 elapsed_s=round(self._emitter.elapsed, 6),
                 degraded=tuple(self._degraded),
-                simulated=self._plan.simulated,
+                simulated=any(model.simulated for model in used.values()),
             )
         )
 
@@ -141,10 +146,9 @@ class Announcer:
 
     def _partial(self) -> str:
         """Return what the answer had become: each section's synthesis, else the furthest text of an agent."""
-        return "\n\n".join(filter(None, map(_standing, self._agenda.sections.values())))
+        return "\n\n".join(filter(None, map(self._standing, self._agenda.sections.values())))
 
-
-def _standing(section: Section) -> str:
-    synthesis = "" if section.synthesis is None else section.synthesis.text.text
-    last = section.last_text()
-    return synthesis or ("" if last is None else last.text.text)
+    def _standing(self, section: Section) -> str:
+        synthesis = self._emitter.state.syntheses.get(section.info.id)
+        last = section.last_text()
+        return (synthesis.text if synthesis else "") or ("" if last is None else last.text.text)

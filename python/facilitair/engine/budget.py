@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 from facilitair_rust import Usage as ReportedUsage
 
 from .. import events as ev
+from ..pricing import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
     from ..providers.model import Model
 
-CHARS_PER_TOKEN = 4  # the usual rule of thumb for English and code; only ever an estimate
+LEAST_OUTPUT_TOKENS = 64  # a stream that may not even write this much is not opened
 EXPECTED_OUTPUT_TOKENS = 800  # what is reserved for an answer whose length nobody knows
 
 
 def tokens_in(characters: int) -> int:
     """Return an estimate of the tokens in a text of that many characters."""
-    return -(-characters // CHARS_PER_TOKEN)
+    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def add_usage(a: ev.Usage, b: ev.Usage) -> ev.Usage:
@@ -81,20 +82,33 @@ class Budget:
                     f"the next turn may cost ${cost:.4f}, ${spent + reserved:.4f} of ${self._max_cost:.4f} "
                     "is spent or reserved"
                 )
-        tokens = tokens_in(input_characters)
-        if self._max_tokens is not None and self._tokens() + tokens >= self._max_tokens:
-            return (
-                f"the next turn needs {tokens} input tokens, {self._tokens()} of {self._max_tokens} are used"
-            )
+        tokens = tokens_in(input_characters) + LEAST_OUTPUT_TOKENS
+        if self._max_tokens is not None and self._tokens() + tokens > self._max_tokens:
+            return f"the next turn needs {tokens} tokens, {self._tokens()} of {self._max_tokens} are used"
         return None
+
+    def affordable(self, model: Model, input_characters: int) -> int | None:
+        """Return how many tokens a stream may write before a limit is reached, thoughts included; `None` is no
+        limit. Other open streams write too, so this bounds one stream, and `exceeded` the run."""
+        bounds: list[float] = []
+        tokens = tokens_in(input_characters)
+        if self._max_tokens is not None:
+            bounds.append(self._max_tokens - self._tokens() - tokens)
+        spent = self.cost_usd
+        price = model.cost(ev.Usage(input_tokens=0, output_tokens=1_000_000))
+        if self._max_cost is not None and spent is not None and price:
+            prompt = model.cost(ev.Usage(input_tokens=tokens, output_tokens=0)) or 0.0
+            bounds.append((self._max_cost - spent - prompt) / price * 1_000_000)
+        return max(LEAST_OUTPUT_TOKENS, int(min(bounds))) if bounds else None
 
     def open(self, stream: int, model: Model, input_characters: int) -> None:
         """Reserve for a stream that starts now."""
         self._open[stream] = _Open(model, tokens_in(input_characters))
 
     def received(self, stream: int, characters: int) -> None:
-        """Count text of an open stream."""
-        self._open[stream].output_chars += characters
+        """Count text of a stream, if it is open."""
+        if account := self._open.get(stream):
+            account.output_chars += characters
 
     def settle(self, stream: int, reported: ReportedUsage | None) -> Settled:
         """Close the account of a stream and return what it used."""
@@ -104,6 +118,10 @@ class Budget:
         self._settled = add_usage(self._settled, usage)
         self._cost = None if cost is None or self._cost is None else self._cost + cost
         return Settled(usage, cost)
+
+    def refund(self, stream: int) -> None:
+        """Forget a stream that the provider refused to serve."""
+        self._open.pop(stream)
 
     def exceeded(self) -> str | None:
         """Return which limit has been reached, or `None`."""

@@ -39,7 +39,9 @@ class Emitter:
         return {"stream_id": self._stream_id, "seq": self._seq, "ts": round(self.elapsed, 6)}
 
     def emit(self, event: ev.AnyEvent) -> None:
-        """Fold and queue `event`."""
+        """Fold and queue `event`. Raises `RuntimeError` after a terminal one: that is a mistake of the engine."""
+        if self.state.status != "running":
+            raise RuntimeError(f"{type(event).__name__} after the end of the run")
         self.state = apply(self.state, event)
         self._queue.append(event)
 

@@ -66,6 +66,11 @@ class Plan:
         """Whether any model, fallbacks included, is scripted."""
         return any(model.simulated for agent in self.agents.values() for model in agent.models)
 
+    @property
+    def needs_prices(self) -> bool:
+        """Whether any model's price has to be looked up."""
+        return any(not m.free and m.known_price is None for a in self.agents.values() for m in a.models)
+
     def estimate_cost(self, sections: int) -> float | None:
         """Return US dollars for the run, `None` when a price is unknown. A rule of thumb, not a promise."""
         prompt = len(self.task) // 4 + EXPECTED_OUTPUT_TOKENS

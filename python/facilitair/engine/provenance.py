@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A closed piece `[start, end)` of a chunk's text; `id` is "<chunk_id>#<n>"."""
+    """A closed piece `[start, end)` of a chunk's text; `id` is "<chunk_id>#<n>". `derived_from` is what its author
+    was shown since the fragment before; the piece also derives from what all earlier ones derive from."""
 
     id: str
-    chunk_id: str
     start: int
     end: int
     derived_from: tuple[str, ...]
@@ -33,48 +33,81 @@ class Exposure:
 
 @dataclass(slots=True)
 class Provenance:
-    """One chunk's fragments and what its author was shown."""
+    """One chunk's standing fragments, in order and by id, and what its author was shown."""
 
     chunk_id: str
-    fragments: list[Fragment] = field(default_factory=list)
+    fragments: dict[str, Fragment] = field(default_factory=dict)
     exposures: list[Exposure] = field(default_factory=list)
+    _shown: dict[str, set[str]] = field(default_factory=dict)  # by the chunk they are of
 
-    def shown(self) -> frozenset[str]:
-        """Return every fragment the author has been shown."""
-        return frozenset(f for e in self.exposures for f in e.fragments)
+    def expose(self, position: int, fragments: tuple[str, ...]) -> None:
+        """Record that the author is shown `fragments` when its text is `position` code points long."""
+        self.exposures.append(Exposure(position, fragments))
+        self._count(fragments)
+
+    def hide_last(self) -> None:
+        """Undo the last `expose`, because it was never sent."""
+        self._replace(self.exposures[:-1])
+
+    def was_shown(self, fragment: str) -> bool:
+        """Whether the author has been shown that fragment."""
+        return fragment in self._shown.get(chunk_of(fragment), ())
+
+    def unseen(self, source: Provenance) -> list[str]:
+        """Return the ids of the fragments of `source` that this author has not been shown."""
+        shown = self._shown.get(source.chunk_id, ())
+        return [f for f in source.fragments if f not in shown]
+
+    def count_unseen(self, source: Provenance) -> int:
+        """Return how many fragments of `source` this author has not been shown."""
+        return len(source.fragments) - len(self._shown.get(source.chunk_id, ()))
 
     def add(self, number: int, start: int, end: int) -> Fragment:
         """Record a closed fragment and return it."""
-        derived = tuple(f for e in self.exposures if e.position < end for f in e.fragments)
-        fragment = Fragment(f"{self.chunk_id}#{number}", self.chunk_id, start, end, derived)
-        self.fragments.append(fragment)
+        new = (e for e in reversed(self.exposures) if start <= e.position < end)
+        derived = tuple(f for e in reversed(list(new)) for f in e.fragments)
+        fragment = Fragment(f"{self.chunk_id}#{number}", start, end, derived)
+        self.fragments[fragment.id] = fragment
         return fragment
 
     def named(self, name: str) -> Fragment | None:
         """Return the fragment its author calls `name`: "<chunk_id>#<n>" or "#<n>"; `None` when none stands."""
         chunk_id, _, number = name.rpartition("#")
-        wanted = f"{self.chunk_id}#{number}" if chunk_id in ("", self.chunk_id) else ""
-        return next((f for f in self.fragments if f.id == wanted), None)
+        return self.fragments.get(f"{self.chunk_id}#{number}") if chunk_id in ("", self.chunk_id) else None
 
     def clean_prefix(self, tainted: frozenset[str]) -> int | None:
         """Return how many code points stay clean when `tainted` is taken back; `None`: it was shown none of it."""
         hit = [e.position for e in self.exposures if not tainted.isdisjoint(e.fragments)]
         if not hit:
             return None
-        return max((f.end for f in self.fragments if f.end <= min(hit)), default=0)
+        return max((f.end for f in self.fragments.values() if f.end <= min(hit)), default=0)
 
     def beyond(self, keep: int) -> tuple[str, ...]:
         """Return the fragments that a cut to `keep` code points takes back."""
-        return tuple(f.id for f in self.fragments if f.end > keep)
+        return tuple(f.id for f in self.fragments.values() if f.end > keep)
 
     def cut(self, keep: int, tainted: frozenset[str]) -> None:
         """Forget fragments beyond `keep` and the tainted exposures; innocent ones stay shown."""
-        self.fragments = [f for f in self.fragments if f.end <= keep]
+        self.fragments = {f.id: f for f in self.fragments.values() if f.end <= keep}
         moved = (
             Exposure(min(e.position, keep), tuple(f for f in e.fragments if f not in tainted))
             for e in self.exposures
         )
-        self.exposures = [e for e in moved if e.fragments]
+        self._replace([e for e in moved if e.fragments])
+
+    def _replace(self, exposures: list[Exposure]) -> None:
+        self.exposures, self._shown = exposures, {}
+        for exposure in exposures:
+            self._count(exposure.fragments)
+
+    def _count(self, fragments: tuple[str, ...]) -> None:
+        for fragment in fragments:
+            self._shown.setdefault(chunk_of(fragment), set()).add(fragment)
+
+
+def chunk_of(fragment: str) -> str:
+    """Return the id of the chunk that a fragment is of."""
+    return fragment.rpartition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)

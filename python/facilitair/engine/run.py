@@ -7,6 +7,7 @@ interrupted, goes on and ends. What there is to do stands in `agenda`, what is s
 from __future__ import annotations
 
 import math
+import re
 
 from facilitair_rust import Content, Control, Reasoning
 
@@ -41,6 +42,8 @@ class Run:
         self._syntheses = SynthesisSpeaker(self._emitter)
         self._writer = Writer(self._speaker, self._control)
         self._moved = True  # whether something happened that can start, continue or end a turn
+        self._running: list[Turn] = []
+        self._failure: tuple[str, str] | None = None  # code and message, told when the step is over
         self.finished = False
 
     @property
@@ -61,16 +64,17 @@ class Run:
 
     def feed(self, batch: list[Delta]) -> None:
         """Take in what the providers sent."""
+        if self.finished:
+            return
         for delta in batch:
-            if self.finished:
-                return
             match delta:
                 case Content():
                     self._content(delta)
                 case Reasoning():
                     self._reasoning(delta)
                 case _:
-                    self._ended(*self._streams.end(delta))
+                    if ended := self._streams.end(delta):
+                        self._ended(*ended)
         self._advance()
 
     def tick(self) -> None:
@@ -79,14 +83,14 @@ class Run:
             return
         if self._watch.expired:
             self._fail("deadline_exceeded", f"the time limit of {self._plan.limits.timeout:g} s is over")
-            return
-        self._watch.tick(self._agenda.running())
+        else:
+            self._watch.tick(self._running)
         self._moved = True
         self._advance()
 
     def deadline(self) -> float:
         """Return when `tick` is due."""
-        return self._watch.deadline(self._agenda.running())
+        return self._watch.deadline(self._running)
 
     def cancel(self, reason: str) -> None:
         """End the run with what there is."""
@@ -94,10 +98,16 @@ class Run:
             self._announcer.cancelled(reason)
             self.finished = True
 
-    def _fail(self, code: str, message: str) -> None:
+    def break_off(self, message: str) -> None:
+        """End the run because of a mistake in this program."""
         if not self.finished:
-            self._announcer.failed(code, message)
+            self._announcer.failed("internal", message)
             self.finished = True
+
+    def _fail(self, code: str, message: str) -> None:
+        """Let the run end when the present step is over, so that nothing is said after its end; the first reason
+        stands."""
+        self._failure = self._failure or (code, message)
 
     def _speaker(self, turn: Turn) -> Speaker:
         return self._syntheses if self._agenda.is_synthesis(turn) else self._chunks
@@ -106,24 +116,33 @@ class Run:
 
     def _advance(self) -> None:
         """Start, continue and end whatever can be, until nothing moves."""
-        while not self.finished and self._moved:
+        moved = self._moved
+        while self._moved and self._failure is None:
             self._moved = False
             self._step()
-        reason = None if self.finished else self._streams.budget.exceeded()
+        if moved:
+            self._running = self._agenda.running()
+            if self._failure is None and all(s.done for s in self._agenda.sections.values()):
+                self._announcer.completed(self._streams.models_used)
+                self.finished = True
+                return
+            if not self._running:
+                self._fail("internal", "no agent can go on, and the answer is not there; please report this")
+        reason = self._streams.budget.exceeded()
         if reason is not None:
             self._fail("budget_exceeded", f"the budget is used up: {reason}")
-        if not self.finished and all(s.done for s in self._agenda.sections.values()):
-            self._announcer.completed()
+        if self._failure is not None:
+            self._announcer.failed(*self._failure)
             self.finished = True
 
     def _step(self) -> None:
         for turn in list(self._agenda.turns.values()):
-            if self.finished:
+            if self._failure is not None:
                 return
             match turn.phase:
                 case Phase.WAITING if self._ready(turn):
                     self._begin(turn)
-                case Phase.RETRYING if turn.retry_at is not None and self._clock.now() >= turn.retry_at:
+                case Phase.RETRYING if turn.retry_at is None or self._clock.now() >= turn.retry_at:
                     self._reopen(turn)
                 case Phase.HOLDING:
                     self._settle(turn)
@@ -131,8 +150,7 @@ class Run:
                     pass
 
     def _ready(self, turn: Turn) -> bool:
-        open_streams = sum(t.attempt is not None for t in self._agenda.turns.values())
-        if open_streams >= self._plan.limits.max_streams:
+        if self._streams.full:
             return False
         if self._agenda.is_synthesis(turn):
             return self._synthesis_ready(turn)
@@ -149,7 +167,7 @@ class Run:
 
     def _synthesis_ready(self, turn: Turn) -> bool:
         timing, sections = self._plan.strategy.synthesis, self._agenda.sections
-        if timing == "live" and turn.model.tier != "none":
+        if timing == "live" and turn.model.tier != "none" and not sections[turn.section].settled:
             readings = self._agenda.readings(turn)
             heads = sum(self._readable(turn, r) for r in readings)
             return heads >= math.ceil(self._plan.limits.quorum * len(readings)) > 0
@@ -158,13 +176,16 @@ class Run:
 
     def _begin(self, turn: Turn) -> None:
         refusal = self._show_and_open(turn, "considers")
-        if refusal is not None:
+        if refusal is not None and self._streams.idle:  # else what is open may leave enough
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
 
     def _reopen(self, turn: Turn) -> None:
         """Open a stream again after a failure or a retraction."""
         if not len(turn.text) and not self._grounded(turn):
             turn.phase = Phase.WAITING  # a retraction left it nothing to begin on
+            return
+        if self._streams.full:
+            turn.retry_at = None  # when the next stream ends
             return
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
@@ -186,6 +207,8 @@ class Run:
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
         if reads_on and not turn.closed_out and self._agenda.unseen(turn):
+            if self._streams.full:
+                return
             turn.closed_out = True
             refusal = self._show_and_open(turn, "continues")
             if refusal is None:
@@ -196,11 +219,11 @@ class Run:
     def _show_and_open(self, turn: Turn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
         unseen = self._agenda.unseen(turn)
-        before = list(turn.provenance.exposures)
         turn.expose(unseen)
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
-            turn.provenance.exposures = before
+            if unseen:
+                turn.provenance.hide_last()
             return refusal
         if turn.started is None:
             turn.started = self._clock.now()
@@ -217,7 +240,7 @@ class Run:
         if turn is None or turn.attempt is None or turn.attempt.discard:
             return
         now = self._clock.now()
-        turn.attempt.content, turn.reasoning, turn.last_content = True, False, now
+        turn.attempt.content, turn.reasoning, turn.last_content, turn.tries = True, False, now, 0
         if turn.first_content is None:
             turn.first_content = now
         if self._write(turn, turn.attempt.seam.feed(delta.text)):
@@ -229,12 +252,13 @@ class Run:
         if not text:
             return False
         closed = self._writer.write(turn, text)
-        if self._agenda.outline_open and turn.text.text.strip():
+        if self._agenda.outline_open and _has_begun(turn.text.text):
             self._close_outline(turn)
         return closed
 
     def _close_outline(self, turn: Turn) -> None:
         if self._agenda.close_outline(turn):
+            self._moved = True
             self._announcer.progress()
 
     def _reasoning(self, delta: Reasoning) -> None:
@@ -251,25 +275,24 @@ class Run:
                 self._continue(turn)
             case Ending.ENDED | Ending.FAILED:
                 self._finish_text(turn)
-            case Ending.RETRY | Ending.NOTHING:
+            case Ending.RETRY:
                 pass
 
     def _finish_text(self, turn: Turn) -> None:
         self._writer.finish(turn)
         if turn.failure is None and not turn.text.text.strip():
             turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
-        if turn.finish_reason == "length":
-            self._emitter.say(f"{turn.agent.name}'s text was cut by its model's length limit", "warning")
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
 
     def _consider_interrupting(self, turn: Turn) -> None:
         if turn.phase is not Phase.STREAMING or turn.closed_out or turn.model.tier == "none":
             return
+        readings = self._agenda.readings(turn)
         situation = Situation(
             interrupts=turn.interrupts,
-            pending=len(self._agenda.unseen(turn)),
-            complete=all(r.settled for r in self._agenda.readings(turn)),
+            pending=sum(turn.provenance.count_unseen(r.turn.provenance) for r in readings),
+            complete=all(r.settled for r in readings),
             own_since=turn.own_since,
         )
         if not self._plan.policy.interrupts(situation):
@@ -285,13 +308,13 @@ class Run:
             case "section":
                 self._agenda.outlines(turn, control.rest)
             case "verdict" if turn.agent.role.duty == "verdict":
-                turn.verdict = control.rest.strip().partition(" ")[0].lower()
+                turn.verdict = _verdict(control.rest)
                 self._emitter.say(f"{turn.agent.name}'s verdict on {turn.section}: {control.rest.strip()}")
             case "retract":
                 self._withdraw(turn, control.rest)
             case "object":
                 fragment = control.rest.strip().partition(" ")[0]
-                if fragment in turn.provenance.shown():
+                if turn.provenance.was_shown(fragment):
                     self._announcer.reacts(turn, (fragment,), "objects")
             case _:
                 pass  # a line out of its place says nothing
@@ -317,27 +340,31 @@ class Run:
         """Let a turn go on from its clean prefix, or close it there when it has been rolled back too often."""
         turn.rollbacks += 1
         self._moved = True
+        if turn.rollbacks > self._plan.limits.max_rollbacks:
+            self._close_short(turn, "what it built on was retracted too often")
+            return
         if turn.attempt is not None:
             self._streams.stop(turn, discard=True)
-        if turn.rollbacks > self._plan.limits.max_rollbacks or turn.failed:
-            self._close_short(turn, "what it built on was retracted too often")
         elif turn.phase in (Phase.HOLDING, Phase.DONE):
-            turn.phase, turn.retry_at, turn.verdict = Phase.RETRYING, self._clock.now(), None
-        if turn.running:
-            self._announcer.reacts(turn, (root,), "revises")
+            turn.phase, turn.retry_at, turn.verdict = Phase.RETRYING, None, None
+        self._announcer.reacts(turn, (root,), "revises")
 
     def _close_short(self, turn: Turn, why: str) -> None:
         """End a turn at its clean text because no more can be spent on it."""
+        self._streams.abandon(turn)
+        if not len(turn.text):
+            turn.failure = why
+        turn.finish_reason = "budget"
         self._emitter.say(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
-        turn.finish_reason = "budget" if turn.failure is None else "error"
         self._end_turn(turn)
 
     # --- how turns end ---------------------------------------------------------------------------------------------
 
     def _end_turn(self, turn: Turn) -> None:
-        turn.phase, turn.attempt = Phase.DONE, None
+        turn.phase = Phase.DONE
         self._moved = True
-        if turn.finish_reason in ("budget", "error"):
+        self._close_outline(turn)
+        if turn.finish_reason in ("budget", "error", "length"):
             self._announcer.lost(turn)
         if self._agenda.is_synthesis(turn):
             self._end_synthesis(turn)
@@ -359,12 +386,25 @@ class Run:
     def _check_quorum(self, section: Section, turn: Turn) -> None:
         if section.synthesis is None:
             return  # the architect's opening alone decides nothing
-        agents = {t.agent.name for t in section.turns}
+        agents = {t.agent.name for t in section.turns if t.phase is not Phase.SKIPPED}
         lost = {t.agent.name for t in section.turns if t.failed}
         needed = math.ceil(self._plan.limits.quorum * len(agents))
-        if len(agents) - len(lost) < needed:
+        empty = section.settled and section.last_text() is None
+        if empty or len(agents) - len(lost) < needed:
             self._fail(
                 "agents_failed",
                 f"{len(lost)} of {len(agents)} agents failed on {turn.section!r}, {needed} must be left; "
                 f"the last: {turn.failure}",
             )
+
+
+def _has_begun(text: str) -> bool:
+    """Whether an opening has more than the headings that models like to put above an outline."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n"))
+
+
+def _verdict(rest: str) -> str:
+    """Return approve, revise, or what else the line of a verdict begins with."""
+    word = re.match(r"\W*(\w*)", rest.lower())
+    first = "" if word is None else word[1]
+    return next((v for v in ("approve", "revise") if first.startswith(v[:5])), first)

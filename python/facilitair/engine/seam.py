@@ -39,7 +39,8 @@ class NoSeam:
 
 
 class BlankSeam:
-    """A prefill whose trailing blanks were cut: the continuation's leading blanks repeat them."""
+    """A prefill whose trailing blanks were cut: the continuation's leading blanks repeat them, or replace them by
+    more line ends or another indent, which are then added."""
 
     def __init__(self, own: str) -> None:
         self._cut = own[len(own.rstrip()) :]
@@ -47,7 +48,7 @@ class BlankSeam:
         self._open = bool(self._cut)
 
     def feed(self, text: str) -> str:
-        """Hold leading blanks until text follows, then drop those that the own text already has."""
+        """Hold leading blanks until text follows, then release of them what the own text does not have."""
         if not self._open:
             return text
         self._held += text
@@ -55,8 +56,7 @@ class BlankSeam:
         if not body:
             return ""
         self._open = False
-        blanks = self._held[: len(self._held) - len(body)]
-        return (blanks[len(self._cut) :] if blanks.startswith(self._cut) else "") + body
+        return _missing(self._cut, self._held[: len(self._held) - len(body)]) + body
 
     def flush(self) -> str:
         """Drop blanks that nothing followed."""
@@ -87,34 +87,59 @@ class ParagraphSeam:
 
 
 class OverlapSeam:
-    """An own earlier turn: cut the longest repetition of its end with which the continuation begins."""
+    """An own earlier turn: cut the longest repetition of its end with which the continuation begins, then let the
+    blanks meet. After the end of a sentence a blank that the model left out is put in."""
 
     def __init__(self, own: str) -> None:
-        tail = own[-_TAIL:]
+        tail = own.rstrip()[-_TAIL:]
         self._candidates = [tail[i:] for i in range(len(tail)) if _may_repeat(tail, i)]
+        self._blanks = BlankSeam(own)
+        self._last = own[-2:]
         self._held = ""
         self._cut = 0
+        self._open = True
 
     def feed(self, text: str) -> str:
         """Hold `text` while it may still turn out to be a repetition."""
-        if not self._candidates:
-            return text
+        if not self._open:
+            return self._blanks.feed(text)
         self._held += text
         for candidate in self._candidates:
             if self._held.startswith(candidate):
                 self._cut = max(self._cut, len(candidate))
-        self._candidates = [
-            c for c in self._candidates if len(c) > len(self._held) and c.startswith(self._held)
-        ]
-        return "" if self._candidates else self.flush()
+        held = len(self._held)
+        self._candidates = [c for c in self._candidates if len(c) > held and c.startswith(self._held)]
+        return "" if self._candidates or held == self._cut else self._release()
 
     def flush(self) -> str:
         """Release what is held, less the repetition found."""
+        return self._release() + self._blanks.flush()
+
+    def _release(self) -> str:
         released = self._held[self._cut :]
-        self._held, self._cut, self._candidates = "", 0, []
-        return released
+        if self._open and not self._cut and _needs_space(self._last, released):
+            released = f" {released}"
+        self._held, self._candidates, self._open = "", [], False
+        return self._blanks.feed(released)
 
 
 def _may_repeat(tail: str, start: int) -> bool:
     whole_word = start == 0 or tail[start - 1].isspace()
     return len(tail) - start >= (_SHORTEST if whole_word else _SHORTEST_INSIDE)
+
+
+def _needs_space(last: str, text: str) -> bool:
+    """Whether `text` was meant to stand apart from a sentence that ends in `last`; "3." and "14" belong together."""
+    if not text or not last or last[-1] not in ".!?:;" or not text[0].isalnum():
+        return False
+    return not (text[0].isdigit() and last[0].isdigit())
+
+
+def _missing(cut: str, blanks: str) -> str:
+    """Return what of the continuation's leading `blanks` the own text, which ends in the blanks `cut`, lacks."""
+    if blanks.startswith(cut):
+        return blanks[len(cut) :]
+    lines = max(0, blanks.count("\n") - cut.count("\n"))
+    indent = blanks.rpartition("\n")[2] if "\n" in blanks else ""
+    has_indent = "\n" in cut and bool(cut.rpartition("\n")[2])
+    return "\n" * lines + ("" if has_indent and not lines else indent)

@@ -68,11 +68,19 @@ class Readers:
 
     def readings(self, section: Section, turn: Turn) -> list[Reading]:
         """Return what `turn` reads, as it stands now."""
-        edges = self._strategy.sources(turn.agent.name)
-        found = [r for e in edges for r in self._over(section, turn, e.source, e.kind)]
-        return list({r.turn.chunk_id: r for r in found}.values())
+        found: dict[str, Reading] = {}
+        visited: set[str] = set()
+        for edge in self._strategy.sources(turn.agent.name):
+            for reading in self._over(section, turn, edge.source, edge.kind, visited):
+                found.setdefault(reading.turn.chunk_id, reading)
+        return list(found.values())
 
-    def _over(self, section: Section, turn: Turn, source: str, kind: EdgeKind) -> Iterator[Reading]:
+    def _over(
+        self, section: Section, turn: Turn, source: str, kind: EdgeKind, visited: set[str]
+    ) -> Iterator[Reading]:
+        if source in visited:
+            return
+        visited.add(source)
         pinned = self._pinned(section, turn, source)
         if pinned is not None:
             yield Reading(pinned, kind, pinned.settled)
@@ -87,7 +95,7 @@ class Readers:
             return
         for edge in self._strategy.sources(source):
             if self._strategy.loop is None or edge.source != self._strategy.loop.reviewer:
-                yield from self._over(section, turn, edge.source, kind)
+                yield from self._over(section, turn, edge.source, kind, visited)
 
     def _pinned(self, section: Section, turn: Turn, source: str) -> Turn | None:
         """Return the turn that a turn of the loop reads over an edge, when the round decides it."""
@@ -95,12 +103,9 @@ class Readers:
         if loop is None:
             return None
         before = turn.number - 1
-        if turn.agent.name == loop.refiner:
-            if source == loop.reviewer:
-                return section.of(loop.reviewer)[before]
-            return section.of(loop.refiner)[before - 1] if before else None
-        subjects = {e.source for e in self._strategy.sources(loop.refiner)} - {loop.reviewer}
-        if turn.agent.name == loop.reviewer and before and source in subjects:
+        if turn.agent.name == loop.refiner and source == loop.reviewer:
+            return section.of(loop.reviewer)[before]
+        if turn.agent.name in (loop.reviewer, loop.refiner) and before and source == self._strategy.reviewed:
             return section.of(loop.refiner)[before - 1]
         return None
 

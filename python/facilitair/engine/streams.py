@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from facilitair_rust import Closed, Failed, Finished, StreamError
 
@@ -17,12 +17,18 @@ from ..transport import Channel, Clock
 from .budget import Budget
 from .emitter import Emitter
 from .plan import Plan
-from .prompts import Assignment, Brief, compose
+from .prompts import Assignment, Brief, Own, compose
 from .seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
-from .turn import Attempt, Phase, Turn, shown_to
+from .turn import Attempt, Phase, Turn, own_quotes, shown_to
+
+if TYPE_CHECKING:
+    from ..providers.model import Model
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0  # a provider that asks for more is given up for the next model
+_NOT_SERVED: Final = (
+    "connect_failed", "connect_timeout", "tls_failed", "invalid_request", "http_status", "rate_limited", "auth_failed",
+)  # fmt: skip
 
 
 class Ending(Enum):
@@ -32,7 +38,6 @@ class Ending(Enum):
     ENDED = auto()  # the model has finished its text
     RETRY = auto()  # waits; `Turn.retry_at` says until when
     FAILED = auto()  # `Turn.failure` says why
-    NOTHING = auto()  # the turn was over already
 
 
 class Streams:
@@ -49,6 +54,17 @@ class Streams:
         self._turns: dict[int, Turn] = {}
         self._jitter = random.Random(plan.nonce)  # noqa: S311 - spreads retries, guards nothing
         self.budget = Budget(plan.limits.max_cost, plan.limits.max_tokens)
+        self.models_used: dict[str, Model] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether as many streams are open as may be."""
+        return len(self._turns) >= self._plan.limits.max_streams
+
+    @property
+    def idle(self) -> bool:
+        """Whether no stream is open."""
+        return not self._turns
 
     def turn_of(self, stream: int) -> Turn | None:
         """Return the turn that `stream` writes for, or `None` when its text is no longer wanted."""
@@ -68,12 +84,15 @@ class Streams:
         refusal = self.budget.refusal(turn.model, brief.characters)
         if refusal is not None:
             return refusal
-        request = turn.model.request(brief.messages, max_tokens=None, prefill=brief.prefill)
-        stream = self._channel.open(request)
+        most = self.budget.affordable(turn.model, brief.characters)
+        stream = self._channel.open(
+            turn.model.request(brief.messages, max_tokens=most, prefill=brief.prefill)
+        )
         now = self._clock.now()
         self._turns[stream] = turn
+        self.models_used[turn.model.id] = turn.model
         self.budget.open(stream, turn.model, brief.characters)
-        turn.attempt = Attempt(stream, now, _seam(turn, brief))
+        turn.attempt = Attempt(stream, _seam(turn, brief))
         turn.phase, turn.retry_at, turn.reasoning = Phase.STREAMING, None, False
         turn.last_content = turn.last_notice = now
         return None
@@ -87,29 +106,51 @@ class Streams:
             turn.phase = Phase.STOPPING
         self._channel.close_stream(turn.attempt.stream)
 
-    def end(self, delta: Finished | Failed | Closed) -> tuple[Turn, str, Ending]:
-        """Settle an ended stream: its turn, the text its seam still held, and what follows."""
-        turn = self._turns.pop(delta.stream)
-        turn.account(self.budget.settle(delta.stream, delta.usage))
-        attempt = turn.attempt
-        if attempt is None or attempt.stream != delta.stream or turn.settled:
-            return turn, "", Ending.NOTHING
+    def abandon(self, turn: Turn) -> None:
+        """Stop the stream of a turn that is over, and settle it by what was counted."""
+        if turn.attempt is not None:
+            stream, turn.attempt = turn.attempt.stream, None
+            self._channel.close_stream(stream)
+            del self._turns[stream]
+            turn.account(self.budget.settle(stream, None))
+
+    def end(self, delta: Finished | Failed | Closed) -> tuple[Turn, str, Ending] | None:
+        """Settle an ended stream: its turn, the text its seam still held, and what follows; `None` when the stream
+        had been abandoned."""
+        turn = self._turns.pop(delta.stream, None)
+        attempt = turn.attempt if turn is not None else None
+        if turn is None or attempt is None:
+            return None
         turn.attempt = None
+        self._settle(turn, attempt, delta)
         held = "" if attempt.discard else attempt.seam.flush()
-        if isinstance(delta, Failed) and turn.phase is Phase.STREAMING:
+        stopped = turn.phase is Phase.STOPPING
+        if isinstance(delta, Failed) and not stopped:
             return turn, held, self._failed(turn, attempt, delta.error)
         if isinstance(delta, Finished) and not attempt.discard:
-            turn.finish_reason = delta.reason
+            if not turn.closed_out:
+                turn.finish_reason = delta.reason
             return turn, held, Ending.ENDED
         return turn, held, Ending.CONTINUE
+
+    def _settle(self, turn: Turn, attempt: Attempt, delta: Finished | Failed | Closed) -> None:
+        refused = isinstance(delta, Failed) and delta.error.code in _NOT_SERVED
+        if refused and not attempt.content and delta.usage is None:
+            self.budget.refund(delta.stream)
+        else:
+            turn.account(self.budget.settle(delta.stream, delta.usage))
 
     def _brief(self, turn: Turn, work: Assignment) -> Brief:
         shown = shown_to(turn, self._by_id)
         tier = turn.model.tier
-        return compose(self._plan, work, shown, turn.text.text, tier, closing=turn.closed_out)
+        own = Own(turn.text.text, own_quotes(turn), closing=turn.closed_out)
+        return compose(self._plan, work, shown, own, tier)
 
     def _failed(self, turn: Turn, attempt: Attempt, error: StreamError) -> Ending:
         reason = f"{turn.model.id}: {error.message} ({error.code})"
+        if attempt.content and turn.closed_out:
+            self._emitter.say(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
+            return Ending.ENDED
         if attempt.content:
             turn.failure, turn.finish_reason = reason, "error"
             return Ending.FAILED

@@ -17,7 +17,7 @@ from .. import events as ev
 from .budget import Settled, add_usage
 from .plan import PlannedAgent
 from .prompts import Quote, Shown
-from .provenance import Exposure, Provenance
+from .provenance import Provenance, chunk_of
 from .seam import NoSeam, Seam
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Attempt:
     """The stream that is open now. `discard`: what still arrives belongs to text already taken back."""
 
     stream: int
-    started: float
     seam: Seam = field(default_factory=NoSeam)
     content: bool = False
     discard: bool = False
@@ -58,6 +57,7 @@ class Turn:
     number: int
     text: ChunkText
     phase: Phase = Phase.WAITING
+    chunk_id: str = field(init=False)
     provenance: Provenance = field(init=False)
     attempt: Attempt | None = None
     model_index: int = 0
@@ -79,12 +79,8 @@ class Turn:
     cost: float | None = 0.0
 
     def __post_init__(self) -> None:
+        self.chunk_id = f"{self.section}/{self.agent.name}.{self.number}"
         self.provenance = Provenance(self.chunk_id)
-
-    @property
-    def chunk_id(self) -> str:
-        """The turn's id, "<section>/<agent>.<turn>"."""
-        return f"{self.section}/{self.agent.name}.{self.number}"
 
     @property
     def model(self) -> Model:
@@ -106,23 +102,10 @@ class Turn:
         """Whether somebody is waiting for its text right now."""
         return self.phase in (Phase.STREAMING, Phase.STOPPING, Phase.RETRYING, Phase.HOLDING)
 
-    def quote(self, fragment_id: str) -> Quote | None:
-        """Return one of its fragments as peers are shown it, or `None` when it no longer stands."""
-        for fragment in self.provenance.fragments:
-            if fragment.id == fragment_id:
-                text = self.text.text[fragment.start : fragment.end]
-                return Quote(fragment.id, f"the {self.agent.role.title.lower()}", text)
-        return None
-
-    def unseen_by(self, reader: Turn) -> list[str]:
-        """Return the ids of its fragments that `reader` has not been shown."""
-        shown = reader.provenance.shown()
-        return [f.id for f in self.provenance.fragments if f.id not in shown]
-
     def expose(self, fragments: list[str]) -> None:
         """Record that the author is shown `fragments` now."""
         if fragments:
-            self.provenance.exposures.append(Exposure(len(self.text), tuple(fragments)))
+            self.provenance.expose(len(self.text), tuple(fragments))
         self.own_since = 0
 
     def account(self, settled: Settled) -> None:
@@ -135,6 +118,7 @@ class Turn:
         """Take its text back to `keep` code points."""
         self.text.truncate(keep)
         self.provenance.cut(keep, tainted)
+        self.failure, self.finish_reason = None, "stop"
         self.closed_out = False
         self.own_since = 0
         if self.attempt is not None:
@@ -143,11 +127,24 @@ class Turn:
 
 def shown_to(turn: Turn, peers: dict[str, Turn]) -> list[Shown]:
     """Return what `turn` was shown, by position, with the texts as they stand. `peers` by chunk id."""
+    texts: dict[str, str] = {}
     by_position: dict[int, list[Quote]] = {}
     for exposure in turn.provenance.exposures:
         for fragment_id in exposure.fragments:
-            author = peers[fragment_id.rpartition("#")[0]]
-            quote = author.quote(fragment_id)
-            if quote is not None:
-                by_position.setdefault(exposure.position, []).append(quote)
+            author = peers[chunk_of(fragment_id)]
+            fragment = author.provenance.fragments.get(fragment_id)
+            if fragment is None:
+                continue
+            if author.chunk_id not in texts:
+                texts[author.chunk_id] = author.text.text
+            text = texts[author.chunk_id][fragment.start : fragment.end]
+            quote = Quote(fragment_id, f"the {author.agent.role.title.lower()}", text)
+            by_position.setdefault(exposure.position, []).append(quote)
     return [Shown(position, tuple(quotes)) for position, quotes in sorted(by_position.items())]
+
+
+def own_quotes(turn: Turn) -> tuple[Quote, ...]:
+    """Return the fragments of `turn` itself, so that it can name what it takes back."""
+    text = turn.text.text
+    fragments = turn.provenance.fragments.values()
+    return tuple(Quote(f.id, "you", text[f.start : f.end]) for f in fragments)

@@ -38,7 +38,7 @@ class Watch:
             times.append(self._limit)
         for turn in running:
             times.append(_silent_since(turn) + SILENCE_S)
-            if turn.retry_at is not None:
+            if turn.phase is Phase.RETRYING and turn.retry_at is not None:
                 times.append(turn.retry_at)
         return min(times)
 

@@ -51,6 +51,8 @@ class Writer:
             match segment:
                 case Text():
                     self._tokens.append(segment.text)
+                case Boundary() if segment.end > len(turn.text):
+                    pass  # a retraction in the same breath took it back
                 case Boundary():
                     closed = True
                     turn.own_since += 1

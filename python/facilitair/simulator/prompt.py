@@ -27,6 +27,7 @@ _SECTION: Final = re.compile(
     r"^(?:your part now|section):[^\S\n]*([^\n]+?)(?:\. write only[^\n]*)?$", re.I | re.M
 )
 _CONTROL_LINE: Final = re.compile(r"@@[0-9A-Za-z]{8,16} [a-z]")
+_MARK: Final = re.compile(r"\[#\d+\] ")
 _CODE_FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
 _LONGEST_ANCHOR: Final = 40  # characters of the own text by which a place in the script is found again
 _SHORTEST_ANCHOR: Final = 8
@@ -213,5 +214,5 @@ def _quotes(turn: Turn) -> Iterator[Peer]:
             for quoted in lines:
                 if quoted.startswith(head["fence"]):
                     break
-                body.append(quoted)
+                body.append(_MARK.sub("", quoted))
             yield Peer(head["first"], head["last"] or head["first"], head["agent"], "\n".join(body))
