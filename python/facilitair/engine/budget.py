@@ -68,7 +68,7 @@ class Budget:
         self._max_cost = max_cost
         self._max_tokens = max_tokens
         self._open: dict[int, _Open] = {}
-        self._settled = ev.Usage()
+        self._settled = ev.Usage(input_tokens=0, output_tokens=0)
         self._cost: float | None = 0.0
 
     def refusal(self, model: Model, input_characters: int) -> str | None:
