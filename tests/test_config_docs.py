@@ -46,6 +46,7 @@ def test_every_table_has_a_section(name: str) -> None:
         ("timeouts", module.TimeoutsConfig),
         ("pricing.", module.PriceConfig),
         ("cache", module.CacheConfig),
+        ("server", module.ServerConfig),
     ],
 )
 def test_every_key_is_in_the_section_of_its_table(heading: str, kind: type[msgspec.Struct]) -> None:
@@ -57,16 +58,17 @@ def test_every_key_is_in_the_section_of_its_table(heading: str, kind: type[msgsp
 def test_no_table_is_forgotten_above() -> None:
     assert {kind.__name__ for kind in TABLES if not kind.__name__.startswith("_")} == {
         "ProviderConfig", "StrategyConfig", "AgentConfig", "EdgeConfig", "LoopConfig", "RoleConfig", "LimitsConfig",
-        "TimeoutsConfig", "PriceConfig", "CacheConfig",
+        "TimeoutsConfig", "PriceConfig", "CacheConfig", "ServerConfig",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("kind", "heading"), [(module.LimitsConfig, "limits"), (module.CacheConfig, "cache")]
+    ("kind", "heading"),
+    [(module.LimitsConfig, "limits"), (module.CacheConfig, "cache"), (module.ServerConfig, "server")],
 )
 def test_defaults_are_the_real_ones(kind: type[msgspec.Struct], heading: str) -> None:
-    for name, value in msgspec.to_builtins(kind()).items():
-        shown = "none" if value is None else str(value).lower()
+    for name, value in msgspec.json.decode(msgspec.json.encode(kind())).items():
+        shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         assert re.search(rf"^\| `{name}` \|.*\| `?{re.escape(shown)}`? \|$", section(heading), re.M), (
             name,
             value,

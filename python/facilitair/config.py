@@ -150,8 +150,30 @@ class CacheConfig(_Table, frozen=True):
     enabled: bool = True
 
 
+class ServerConfig(_Table, frozen=True):
+    """`[server]`: what `facilitair serve` does. `None` is no limit."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8420
+    keys_env: Text = "FACILITAIR_SERVER_KEYS"
+    allowed_hosts: tuple[Text, ...] = ()
+    allowed_origins: tuple[Text, ...] = ()
+    cors_origins: tuple[Text, ...] = ()
+    max_runs: Count = 64
+    max_runs_per_key: Count = 16
+    requests_per_minute: Count | None = 600
+    dollars_per_day: Dollars | None = None
+    max_body_bytes: Count = 2_097_152
+    max_task_characters: Count = 200_000
+    keep_s: Seconds = 3600.0
+    ring_events: Count = 4096
+    ring_bytes: Count = 1_048_576
+    heartbeat_s: Annotated[float, Meta(gt=0, le=15)] = 10.0
+    ticket_s: Annotated[float, Meta(gt=0, le=300)] = 30.0
+
+
 class Config(_Table, frozen=True):
-    """Everything the user decided. The fields up to `cache` are the keys of `facilitair.toml`.
+    """Everything the user decided. The fields up to `server` are the keys of `facilitair.toml`.
 
     In `models` the keys `preset`, `provider` and `default` stand beside the names of roles. `files` are the
     configuration files that were read, nearest first; `dotenv` is what `.env` holds; `project_providers` is what the
@@ -169,6 +191,7 @@ class Config(_Table, frozen=True):
     timeouts: TimeoutsConfig = TimeoutsConfig()
     pricing: dict[str, PriceConfig] = {}
     cache: CacheConfig = CacheConfig()
+    server: ServerConfig = ServerConfig()
 
     files: tuple[Path, ...] = ()
     dotenv: dict[str, Secret] = {}
@@ -473,6 +496,7 @@ def _check_layer(layer: dict[str, Any]) -> None:
         for index, agent in enumerate(strategy["agents"]):
             if "model" in agent:
                 _check_models(f"strategy.{_quoted(name)}.agents[{index}]", {"model": agent["model"]})
+    _check_server(layer.get("server", {}))
 
 
 def _check_models(path: str, choices: Mapping[str, str | Sequence[str]]) -> None:
@@ -536,6 +560,33 @@ def _check_provider(path: str, provider: dict[str, Any]) -> None:
     for name in _RESERVED_BODY:
         if name in provider.get("body", {}):
             raise _Mistake(f"{path}.body.{name}", "is set by Facilitair itself; leave it out")
+
+
+def _check_server(table: dict[str, Any]) -> None:
+    # A project's file may not turn a variable that others know, such as HOME, into a key.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*_KEYS?", table.get("keys_env", "A_KEY")):
+        raise _Mistake(
+            "server.keys_env", "expected the name of an environment variable that ends in _KEY or _KEYS"
+        )
+    for index, name in enumerate(table.get("allowed_hosts", ())):
+        if not is_host_pattern(name):
+            raise _Mistake(
+                f"server.allowed_hosts[{index}]",
+                "expected a host name without port, such as ai.example.com or *.example.com",
+            )
+    for key in ("allowed_origins", "cors_origins"):
+        for index, origin in enumerate(table.get(key, ())):
+            if not re.fullmatch(
+                r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", origin
+            ):
+                raise _Mistake(
+                    f"server.{key}[{index}]", "expected an origin, such as https://app.example.com"
+                )
+
+
+def is_host_pattern(name: str) -> bool:
+    """Return whether this is a host name without port, or `*.` and one: what `allowed_hosts` may hold."""
+    return re.fullmatch(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.\-]*[A-Za-z0-9])?", name) is not None
 
 
 def _check_references(config: Config) -> None:
