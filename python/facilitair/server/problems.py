@@ -1,0 +1,181 @@
+"""What goes wrong over HTTP, as RFC 9457 problems; the one place where an error becomes a status.
+
+Under `/v1/` the same problems take the form that OpenAI's clients read. A mistake of ours (500) says nothing of its
+cause to the client; the log does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..errors import ConfigError, FacilitairError, UsageError
+
+MEDIA_TYPE: Final = "application/problem+json"
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
+
+
+class Problem(FacilitairError):
+    """A request that is refused: its status, a name for programs, and what to do, for people."""
+
+    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
+    name: str = "internal"
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the problem as RFC 9457 writes it."""
+        return {
+            "type": f"urn:facilitair:{self.name}",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+
+
+class BadRequest(Problem):
+    """The request cannot be read."""
+
+    status, name = HTTPStatus.BAD_REQUEST, "bad-request"
+
+
+class Unauthorized(Problem):
+    """No key, or a wrong one."""
+
+    status, name = HTTPStatus.UNAUTHORIZED, "unauthorized"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(Problem):
+    """The caller is known, or its origin is, and may not do this."""
+
+    status, name = HTTPStatus.FORBIDDEN, "forbidden"
+
+
+class NotFound(Problem):
+    """There is no such thing, or it is somebody else's."""
+
+    status, name = HTTPStatus.NOT_FOUND, "not-found"
+
+
+class Conflict(Problem):
+    """The request contradicts an earlier one."""
+
+    status, name = HTTPStatus.CONFLICT, "conflict"
+
+
+class Gone(Problem):
+    """The stream has ended and its events are no longer kept."""
+
+    status, name = HTTPStatus.GONE, "gone"
+
+
+class TooLarge(Problem):
+    """The body is larger than this server takes."""
+
+    status, name = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"
+
+
+class Unprocessable(Problem):
+    """The request can be read, but what it asks for cannot be done."""
+
+    status, name = HTTPStatus.UNPROCESSABLE_ENTITY, "unprocessable"
+
+
+class Busy(Problem):
+    """A limit is reached; `retry_after` is in seconds."""
+
+    status, name = HTTPStatus.TOO_MANY_REQUESTS, "busy"
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail, {"Retry-After": str(retry_after)})
+
+
+class Unavailable(Problem):
+    """The server cannot do it now: it is shutting down, or its own configuration is not complete."""
+
+    status, name = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+
+
+class _Other(Problem):
+    """A refusal of the framework's: an unknown route, a method that is not allowed."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None) -> None:
+        super().__init__(detail, headers)
+        self.status = HTTPStatus(status)
+        self.name = self.status.phrase.lower().replace(" ", "-")
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that `error` is to the client."""
+    match error:
+        case Problem():
+            return error
+        case UsageError():
+            return Unprocessable(str(error))
+        case ConfigError():
+            return Unavailable(str(error))
+        case RequestValidationError():
+            return Unprocessable(_first_mistake(error))
+        case HTTPException():
+            return _Other(error.status_code, str(error.detail), error.headers)
+    return Problem("a mistake in Facilitair stopped the request; its log says more.")
+
+
+def response_to(error: Exception, path: str) -> Response:
+    """Return the response that tells `error` to a client that asked for `path`."""
+    problem = problem_of(error)
+    openai = path.startswith("/v1/")
+    body = {"error": _as_openai(problem)} if openai else problem.as_dict()
+    return Response(
+        json.dumps(body),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/json" if openai else MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error with a problem."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return response_to(error, request.url.path)
+
+    for kind in (FacilitairError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _as_openai(problem: Problem) -> dict[str, Any]:
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(
+        int(problem.status), "server_error" if problem.status >= 500 else "invalid_request_error"
+    )
+    return {"message": problem.detail, "type": kind, "param": None, "code": problem.name.replace("-", "_")}
+
+
+def _first_mistake(error: RequestValidationError) -> str:
+    mistakes = error.errors()
+    if not mistakes:
+        return "the request is not as the API describes it; see /openapi.json."
+    where = ".".join(str(part) for part in mistakes[0]["loc"])
+    return f"{where}: {mistakes[0]['msg']}. The form of every request is in /openapi.json."
