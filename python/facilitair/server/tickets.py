@@ -1,0 +1,66 @@
+"""Tickets: how a browser opens a stream without a key in the URL.
+
+`EventSource` and `WebSocket` cannot send headers, and a key in a URL ends up in logs and histories. A page that has
+the key therefore asks for a ticket and puts that into the URL: it opens one stream, once, within seconds. Only hashes
+of tickets are kept. A ticket shown for another stream is spent too: somebody is trying it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MOST_PER_OWNER: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    owner: str
+    stream_id: str
+    expires: float
+
+
+class Tickets:
+    """The tickets that are out. `ticket_s` is how long one can be used, `now` gives seconds.
+
+    An owner has at most `MOST_PER_OWNER`; a further one takes the place of his oldest.
+    """
+
+    def __init__(self, ticket_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._ticket_s = ticket_s
+        self._now = now
+        self._out: dict[bytes, _Ticket] = {}  # oldest first, because all live equally long
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def issue(self, owner: str, stream_id: str) -> str:
+        """Return a new ticket with which `owner` can open the stream once."""
+        self._drop_expired()
+        his = [key for key, ticket in self._out.items() if ticket.owner == owner]
+        if len(his) >= MOST_PER_OWNER:
+            del self._out[his[0]]
+        text = secrets.token_urlsafe(32)
+        self._out[_hashed(text)] = _Ticket(owner, stream_id, self._now() + self._ticket_s)
+        return text
+
+    def redeem(self, text: str, stream_id: str) -> str | None:
+        """Return whose ticket it is and spend it, or `None` when it does not open this stream."""
+        self._drop_expired()
+        ticket = self._out.pop(_hashed(text), None)
+        return ticket.owner if ticket is not None and ticket.stream_id == stream_id else None
+
+    def _drop_expired(self) -> None:
+        now = self._now()
+        for key, ticket in list(self._out.items()):
+            if ticket.expires > now:
+                return
+            del self._out[key]
+
+
+def _hashed(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="replace")).digest()
