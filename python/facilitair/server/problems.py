@@ -31,7 +31,7 @@ SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-class Problem(FacilitairError):
+class Problem(FacilitairError):  # noqa: N818 - it is what RFC 9457 calls it
     """A request that is refused: its status, a name for programs, and what to do, for people."""
 
     status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
