@@ -26,9 +26,11 @@ if TYPE_CHECKING:
         RecordingError,
         RunCancelledError,
         RunError,
+        ServerError,
         UsageError,
     )
     from .planning import RunOptions
+    from .remote import RemoteClient, RemoteRun
     from .result import Result
 
 _HOME = {
@@ -45,10 +47,13 @@ _HOME = {
     "GraphError": "errors",
     "Loop": "engine.graph",
     "RecordingError": "errors",
+    "RemoteClient": "remote",
+    "RemoteRun": "remote",
     "Result": "result",
     "RunCancelledError": "errors",
     "RunError": "errors",
     "RunOptions": "planning",
+    "ServerError": "errors",
     "Strategy": "engine.graph",
     "UsageError": "errors",
     "collaborate": "client",
@@ -72,10 +77,13 @@ __all__ = [
     "GraphError",
     "Loop",
     "RecordingError",
+    "RemoteClient",
+    "RemoteRun",
     "Result",
     "RunCancelledError",
     "RunError",
     "RunOptions",
+    "ServerError",
     "Strategy",
     "UsageError",
     "collaborate",

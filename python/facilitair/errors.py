@@ -5,6 +5,7 @@ FacilitairError
 ├── ConfigError           a configuration file, key or model is missing or wrong
 │   └── GraphError        a strategy's agents and edges do not form a graph that can run
 ├── RecordingError        a recorded run cannot be read or written
+├── ServerError           a Facilitair server cannot be reached, is busy, or broke off
 └── RunError              a run ended without a full answer; `.result` holds what there is
     ├── AgentsFailedError     too few agents were left for an answer
     ├── BudgetExceededError   a cost or token limit was reached
@@ -38,6 +39,14 @@ class GraphError(ConfigError):
 
 class RecordingError(FacilitairError):
     """A recorded run cannot be read or written."""
+
+
+class ServerError(FacilitairError):
+    """A Facilitair server cannot be reached, is busy, or broke off; `retry_after` is the seconds it asked for."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RunError(FacilitairError):
