@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from facilitair import AgentSpec, Strategy
+from facilitair import AgentSpec, Client, Config, Edge, Strategy
 from facilitair import events as ev
+from facilitair.clock import VirtualClock
+from facilitair.config import LimitsConfig
+from facilitair.engine.influence import Situation, SpacedPolicy
+from facilitair.simulator.brain import Brain
+from facilitair.simulator.prompt import Prompt
+from facilitair.simulator.script import ScriptTransport
+from facilitair.simulator.wire import Refusal, Reply
 
-from .harness import Played, apart, play, says, sentences
+from . import harness
+from .harness import SYNTHESIZER, Played, apart, chain, check, play, says, sentences
 
 TEXT = sentences("a", 12)
 GOOD = {n: says(sentences(n, 3)) for n in ("b", "c", "synthesizer")}
@@ -152,3 +161,118 @@ def test_a_run_without_a_quorum_fails_with_what_there_is() -> None:
     assert last.code == "agents_failed"
     assert "2 of 3 agents failed" in last.message
     assert last.partial
+
+
+class CutsTheSecond(Brain):
+    """Cuts the second answer of the synthesizer in mid-text."""
+
+    asked = 0
+
+    def reply_to(self, body: bytes) -> Reply | Refusal:
+        name = b'"model":"synthesizer"'
+        self.asked += name in body
+        if self.asked == 2:
+            body = body.replace(name, b'"model":"synthesizer+cut=0.5"')
+        return super().reply_to(body)
+
+
+def test_a_synthesis_stands_when_its_last_addition_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "Brain", CutsTheSecond)
+
+    def synthesis(prompt: Prompt) -> str:
+        return f"{prompt.own} And an addition, long enough." if prompt.own else "The answer. All of it."
+
+    config = Config(limits=LimitsConfig(max_interrupts=0))
+    played = play(
+        {"a": says(sentences("a", 40)), "synthesizer": says(synthesis)}, strategy=apart(a="a"), config=config
+    )
+    last = played.last
+    assert isinstance(last, ev.TaskCompletedEvent)
+    assert "last addition was cut" in played.said()
+    assert last.content.startswith("The answer. All of it.\n\nAnd an")
+    assert not last.content.endswith("long enough.")
+
+
+def test_many_agents_that_fail_among_many_that_read_them_are_no_burden() -> None:
+    # Each failed agent is read through by all behind it: walking every path would take 2^half steps.
+    half = 20
+    names = [f"a{i}" for i in range(2 * half)]
+    strategy = Strategy(
+        name="dense",
+        agents=tuple(
+            AgentSpec(name, "coder", model="simulator/x+refused" if i < half else "simulator/y")
+            for i, name in enumerate(names)
+        ),
+        edges=tuple(Edge(a, b, "live") for i, a in enumerate(names) for b in names[i + 1 :]),
+        synthesizer=SYNTHESIZER,
+    )
+    scripts = {"x": says("never"), "y": says("Hello."), "synthesizer": says("Done.")}
+    limits = LimitsConfig(retries=0, max_streams=100)
+    played = play(scripts, strategy=strategy, config=Config(limits=limits))
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert len(played.last.degraded) == half
+
+
+@pytest.mark.parametrize("fault", ["+refusedx2", "+429x2", "+500x2"])
+def test_what_a_provider_refuses_to_serve_costs_nothing(fault: str) -> None:
+    played, smooth = (
+        play({"a": says(TEXT), **GOOD}, strategy=replace(apart(a=f"a{f}"), synthesis="section"))
+        for f in (fault, "")
+    )
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert len(played.transport.requests) == len(smooth.transport.requests) + 2
+    assert played.state.usage == smooth.state.usage
+    assert completed(played).usage == completed(smooth).usage
+
+
+class RefusesReal(Brain):
+    """A provider that is out of reach, beside the simulator."""
+
+    def reply_to(self, body: bytes) -> Reply | Refusal:
+        return super().reply_to(body.replace(b'"model":"gpt-4o"', b'"model":"coder+refused"'))
+
+
+def test_a_run_whose_models_were_replaced_by_the_simulator_says_so_at_its_end() -> None:
+    config = Config(
+        models={
+            "coder": ("openai/gpt-4o", "simulator/coder"),
+            "synthesizer": ("openai/gpt-4o", "simulator/synthesizer"),
+        }
+    )
+
+    async def run() -> list[ev.AnyEvent]:
+        brain = RefusesReal({"coder": says("Code here."), "synthesizer": says("Answer here.")})
+        transport = ScriptTransport(brain, VirtualClock())
+        strategy = Strategy(name="one", agents=(AgentSpec("a", "coder"),))
+        async with Client(config, env={"OPENAI_API_KEY": "sk-test"}, transport=transport) as client:
+            return [event async for event in client.collaborate("task", strategy=strategy)]
+
+    events = asyncio.run(run())
+    first, last = events[0], events[-1]
+    assert isinstance(first, ev.TaskStartedEvent)
+    assert not first.simulated
+    assert isinstance(last, ev.TaskCompletedEvent)
+    assert last.content == "Answer here."
+    assert last.simulated
+    assert check(events).simulated
+
+
+def test_a_mistake_of_ours_ends_the_events_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: SpacedPolicy, __: Situation) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(SpacedPolicy, "interrupts", broken)
+    events: list[ev.AnyEvent] = []
+    with pytest.raises(ZeroDivisionError):
+        play(
+            {n: says(sentences(n, 20)) for n in ("a", "b", "synthesizer")},
+            strategy=chain("a", "b"),
+            look=lambda _, event: events.append(event),
+        )
+    check(events)
+    last = events[-1]
+    assert isinstance(last, ev.TaskErrorEvent)
+    assert last.code == "internal"
+    assert "ZeroDivisionError" in last.message
+    assert last.partial.startswith("This is sentence number 1")
+    assert last.usage.output_tokens

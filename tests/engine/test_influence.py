@@ -6,15 +6,27 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import pytest
 
-from facilitair import Edge
+from facilitair import Config, Edge
 from facilitair import events as ev
+from facilitair.config import LimitsConfig
 from facilitair.simulator.prompt import Prompt
 
-from .harness import apart, chain, play, says, sentences
+from .harness import Played, apart, chain, play, says, sentences
 
 AGENTS = ("a", "b", "c", "d", "e")
+
+
+def prompts(played: Played, model: str) -> list[str]:
+    """Return what each request to `model` asks, the model's own text left out."""
+    bodies = [msgspec.json.decode(request.body) for request in played.transport.requests]
+    return [
+        "\n".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
+        for body in bodies
+        if body["model"] == model
+    ]
 
 
 @pytest.mark.parametrize("option", ["", "+resume"])
@@ -96,3 +108,28 @@ def test_a_control_line_that_an_interruption_cuts_is_written_anew(option: str) -
     assert any(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
     assert "@@" not in played.text("b")
     assert "because" not in played.text("b")
+
+
+@pytest.mark.parametrize("option", ["", "+resume"])
+def test_fragments_are_shown_by_number_to_readers_and_to_their_author(option: str) -> None:
+    strategy = replace(apart(a="a", b=f"b{option}"), edges=(Edge("a", "b", "live"),))
+    scripts = {n: says(sentences(n, 20)) for n in ("a", "b", "synthesizer")}
+    played = play(scripts, strategy=strategy)
+    first, *_, last = prompts(played, "b")
+    own = "Your own fragments so far begin:"
+    assert own not in first
+    assert own in last
+    for number in range(1, 21):
+        assert f"[#{number}] This is sentence number {number} of a" in last
+        assert f"\n#{number} This is sentence number {number} of b" in last.partition(own)[2]
+
+
+def test_a_text_that_was_cut_stays_known_as_cut_after_the_closing_update() -> None:
+    strategy = replace(apart(a="a", b="b+lengthx1=0.5"), edges=(Edge("a", "b", "live"),))
+    scripts = {"a": says(sentences("a", 30)), "b": says(sentences("b", 6)), "synthesizer": says("Done.")}
+    played = play(scripts, strategy=strategy, config=Config(limits=LimitsConfig(max_interrupts=0)))
+    assert len(prompts(played, "b+lengthx1=0.5")) == 2  # the second is the closing update
+    reasons = {e.agent: e.finish_reason for e in played.of(ev.ChunkCompletedEvent)}
+    assert reasons == {"a": "stop", "b": "length"}
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ("b on task: cut by its model's length limit",)

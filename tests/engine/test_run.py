@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from facilitair import Config
+import pytest
+
+from facilitair import AgentSpec, Collaboration, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
+from facilitair.engine.graph import Loop
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
-from .harness import chain, play, says, sentences
+from .harness import SYNTHESIZER, Look, Played, chain, play, says, sentences
 
 ROLES = ("architect", "coder", "reviewer", "refiner", "documenter", "synthesizer")
 
@@ -172,3 +175,113 @@ def test_at_most_max_streams_run_at_once() -> None:
     config = Config(limits=LimitsConfig(max_streams=1))
     play(scripts, strategy=chain("a", "b", "c", kind="after"), sections=["X", "Y"], config=config, look=look)
     assert most == 1
+
+
+def opened_by(opening: str) -> Played:
+    """Play an architect that opens so, and a coder that reads it; "@" stands for the run's mark."""
+    strategy = Strategy(
+        name="opened",
+        agents=(
+            AgentSpec("arch", "architect", model="simulator/arch"),
+            AgentSpec("b", "coder", model="simulator/b"),
+        ),
+        edges=(Edge("arch", "b", "live"),),
+        synthesizer=SYNTHESIZER,
+    )
+    architect = says(lambda prompt: opening.replace("@", f"@@{prompt.nonce}"))
+    return play({"arch": architect, **plain("b", "synthesizer")}, strategy=strategy)
+
+
+def test_a_heading_above_the_outline_does_not_hide_it() -> None:
+    played = opened_by("# Plan\n\n## Outline\n@ section One\n@ section Two\nText here.")
+    assert [s.title for s in played.state.sections] == ["Task", "One", "Two"]
+    assert sorted(played.state.chunks) == ["one/b.1", "task/arch.1", "two/b.1"]
+
+
+def test_text_above_the_outline_closes_it_and_that_is_said() -> None:
+    played = opened_by("Here is what I propose. It is simple.\n@ section One\n@ section Two\nText here.")
+    assert [s.id for s in played.state.sections] == ["task"]
+    assert "arch gave no outline; the work stays in one section" in played.said()
+
+
+def review(verdict: str, *, quorum: float = 0.5, broken: str = "", look: Look | None = None) -> Played:
+    """Play one that writes, one that reviews with `verdict`, and one that refines; the first two may be `broken`."""
+    strategy = Strategy(
+        name="review",
+        agents=(
+            AgentSpec("c", "coder", model=f"simulator/c{broken}"),
+            AgentSpec("r", "reviewer", model=f"simulator/r{broken}"),
+            AgentSpec("f", "refiner", model="simulator/f"),
+        ),
+        edges=(Edge("c", "r"), Edge("c", "f"), Edge("r", "f", "after")),
+        synthesizer=SYNTHESIZER,
+        loop=Loop("r", "f"),
+    )
+    scripts = plain("c", "f", "synthesizer")
+    scripts["r"] = says(lambda prompt: f"I have read it.\n@@{prompt.nonce} {verdict}\n")
+    config = Config(limits=LimitsConfig(quorum=quorum))
+    return play(scripts, strategy=strategy, config=config, look=look)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "approve.",
+        "approve: fine",
+        "Approve",
+        "**approve**",
+        "approved",
+        "approve, fine",
+        "APPROVE - all good",
+    ],
+)
+def test_an_approval_is_understood_however_it_is_written(words: str) -> None:
+    played = review(f"verdict {words}")
+    assert sorted(played.state.chunks) == ["task/c.1", "task/r.1"]
+    assert "no verdict" not in played.said()
+
+
+@pytest.mark.parametrize("words", ["revise.", "**Revise**: too short", "revision needed"])
+def test_a_revision_is_understood_however_it_is_written(words: str) -> None:
+    played = review(f"verdict {words}")
+    assert "task/f.1" in played.state.chunks
+    assert "no verdict" not in played.said()
+
+
+@pytest.mark.parametrize("words", ["disapprove", "not approve", "unclear"])
+def test_what_is_no_approval_is_not_taken_for_one(words: str) -> None:
+    played = review(f"verdict {words}")
+    assert "task/f.1" in played.state.chunks
+
+
+def test_a_reviewer_that_owes_an_outline_reviews_and_plans_nothing() -> None:
+    strategy = Strategy(
+        name="review",
+        agents=(
+            AgentSpec("r", "architect", model="simulator/r"),
+            AgentSpec("c", "coder", model="simulator/c"),
+            AgentSpec("f", "refiner", model="simulator/f"),
+        ),
+        edges=(Edge("c", "f"), Edge("r", "f", "after")),
+        synthesizer=SYNTHESIZER,
+        loop=Loop("r", "f"),
+    )
+    scripts = plain("c", "f", "synthesizer")
+    scripts["r"] = says(lambda p: f"@@{p.nonce} section One\n@@{p.nonce} section Two\nI have read it.")
+    played = play(scripts, strategy=strategy)
+    assert [s.id for s in played.state.sections] == ["task"]
+    assert "task/f.2" in played.state.chunks
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.content == sentences("synthesizer", 4)
+
+
+def test_a_loop_that_leaves_nothing_to_read_ends_the_run() -> None:
+    def look(run: Collaboration, event: ev.AnyEvent) -> None:
+        if event.ts > 1000:
+            run.cancel("it hangs")
+
+    played = review("verdict approve", quorum=0.01, broken="+refused", look=look)
+    last = played.last
+    assert isinstance(last, ev.TaskErrorEvent)
+    assert last.code == "agents_failed"
+    assert last.partial == ""

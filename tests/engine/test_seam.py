@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +64,40 @@ def test_an_addition_begins_a_paragraph() -> None:
     assert joined(ParagraphSeam("The end."), " More.", []) == "\n\nMore."
     assert joined(ParagraphSeam("The end.\n"), "\nMore.", [1]) == "\nMore."
     assert joined(ParagraphSeam("The end."), "\n \n", [1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("own", "continuation", "whole"),
+    [
+        ("One. ", "\n\n```py\nx\n```\n", "One. \n\n```py\nx\n```\n"),
+        ("One.\n", "\n\nTwo.", "One.\n\nTwo."),
+        ("def f():\n    ", "\n    return 1", "def f():\n    return 1"),
+        ("def f():\n    ", "return 1", "def f():\n    return 1"),
+        ("def f():\n", "\n    return 1", "def f():\n    return 1"),
+        ("One ", " two", "One two"),
+    ],
+)
+def test_a_prefill_keeps_paragraphs_and_indents(own: str, continuation: str, whole: str) -> None:
+    assert own + joined(BlankSeam(own), continuation, [1, 2, 5]) == whole
+
+
+@pytest.mark.parametrize(
+    ("own", "continuation", "whole"),
+    [
+        (
+            "One. Sentence two is here. ",
+            "Sentence two is here.\n\nNext.",
+            "One. Sentence two is here. \n\nNext.",
+        ),
+        ("One. Sentence two is here. ", "Sentence two is here. Next.", "One. Sentence two is here. Next."),
+        ("- item one is long\n", "- item one is long\n- item two", "- item one is long\n- item two"),
+        ("It ends here.", "Next begins.", "It ends here. Next begins."),
+        ("It ends here.", " Next begins.", "It ends here. Next begins."),
+        ("It ends here. ", "Next begins.", "It ends here. Next begins."),
+        ("About 3.", "14 of them", "About 3.14 of them"),
+        ("half a wo", "rd", "half a word"),
+    ],
+)
+def test_a_turn_that_goes_on_keeps_its_blanks(own: str, continuation: str, whole: str) -> None:
+    for cuts in ([], [1, 4, 9], [21, 22]):
+        assert own + joined(OverlapSeam(own), continuation, cuts) == whole
