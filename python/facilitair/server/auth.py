@@ -16,10 +16,11 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, WebSocketException, status
+from fastapi import APIRouter, Depends, FastAPI, WebSocketException, status
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +30,9 @@ from .limits import Limits
 from .problems import Forbidden, NotFound, Problem, Unauthorized, response_to
 from .settings import ServerSettings
 from .tickets import Tickets
+
+if TYPE_CHECKING:
+    from .runs import Runs
 
 _LONGEST_KEY: Final = 4096
 _IN_URL: Final = frozenset(("key", "api_key", "apikey", "api-key", "x-api-key", "token", "access_token"))
@@ -158,6 +162,35 @@ def _advice(connection: HTTPConnection) -> str:
     if "x-api-key" in connection.headers or "authorization" in connection.headers:
         return "this key is not one of the server's."
     return "send the server's key, in X-API-Key or as Authorization: Bearer."
+
+
+class TicketRequest(BaseModel):
+    """The stream that shall be opened."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stream_id: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class TicketReply(BaseModel):
+    """A ticket, for `?ticket=`, and for how many seconds it can be used."""
+
+    ticket: str
+    stream_id: str
+    expires_in: float
+
+
+def ticket_router(runs: Runs, settings: ServerSettings, doors: Doors) -> APIRouter:
+    """Return the route that gives tickets."""
+    routes = APIRouter(tags=["streams"])
+
+    @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream, once, without a key")
+    async def ticket(body: TicketRequest, who: Annotated[Principal, Depends(principal)]) -> TicketReply:
+        runs.find(body.stream_id, who.id)
+        text = doors.tickets.issue(who.id, body.stream_id)
+        return TicketReply(ticket=text, stream_id=body.stream_id, expires_in=settings.ticket_s)
+
+    return routes
 
 
 class Guard:
