@@ -12,6 +12,7 @@ import pytest
 from facilitair import Config, Edge
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
+from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
 from .harness import Played, apart, chain, play, says, sentences
@@ -44,6 +45,30 @@ def test_a_continued_text_is_whole(option: str, overlap: int) -> None:
         if e.action == "continues" and e.agent != "synthesizer"
     }
     assert tiers == {"resume" if option else "prefill"}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "",
+        pytest.param(
+            "+resume",
+            marks=pytest.mark.xfail(
+                raises=AssertionError, reason="the first indent after a line end is lost"
+            ),
+        ),
+    ],
+)
+def test_a_continuation_keeps_its_indents(option: str) -> None:
+    points = "".join(f"- Point {i}:\n    - its detail, number {i}\n" for i in range(40))
+    by_line = Script(
+        text=points, tokens_per_s=4.0, split=lambda text: text.splitlines(keepends=True) if text else []
+    )
+    strategy = replace(apart(a="a", b=f"b{option}"), edges=(Edge("a", "b", "live"),))
+    scripts = {"a": says(sentences("a", 60)), "b": by_line, "synthesizer": says("Done.")}
+    played = play(scripts, strategy=strategy)
+    assert any(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
+    assert played.text("b") == points
 
 
 def test_every_reader_is_shown_everything_before_it_ends() -> None:
