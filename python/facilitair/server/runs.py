@@ -3,6 +3,8 @@
 A run belongs to the server and not to a request: it goes on when its viewers leave, and ends by itself, by `cancel` or
 with the server. What is kept is bounded: `max_runs` going on, `KEPT_RUNS` ended ones for at most `keep_s` seconds each,
 and the names of `GONE_RUNS` forgotten ones, so that who asks for them is told 410 rather than 404.
+
+Runs are driven by tasks of the server's own task group; everything here belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -21,16 +23,15 @@ from msgspec.structs import replace
 
 from .. import events as ev
 from ..client import Client, Collaboration
+from ..config import ServerConfig
 from ..errors import ConfigError, FacilitairError, UsageError
 from ..planning import RunOptions
-from .log import RING_BYTES, RING_EVENTS, MemoryLog
-from .problems import Busy, Conflict, Gone, NotFound, Unavailable
+from .limits import Limits, Slot
+from .log import MemoryLog
+from .problems import Conflict, Gone, NotFound, TooLarge, Unavailable
 
-KEEP_S: Final = 3600.0
-MAX_RUNS: Final = 100
 KEPT_RUNS: Final = 1000
 GONE_RUNS: Final = 10_000
-RETRY_S: Final = 2
 GRACE_S: Final = 2.0
 SHUTDOWN: Final = "the server is shutting down"
 _log = logging.getLogger(__name__)
@@ -50,14 +51,14 @@ class TaskSpec:
     max_tokens: int | None = None
     timeout: float | None = None
 
-    def options(self) -> RunOptions:
-        """Return the options for `Client.collaborate`."""
+    def options(self, max_cost: float | None) -> RunOptions:
+        """Return the options for `Client.collaborate`, under the cost limit that the server allows."""
         return {
             "strategy": self.strategy,
             "preset": self.preset,
             "models": self.models,
             "sections": self.sections,
-            "max_cost": self.max_cost,
+            "max_cost": max_cost,
             "max_tokens": self.max_tokens,
             "timeout": self.timeout,
         }
@@ -152,19 +153,11 @@ class Runs:
     """The owner of all runs; an async context manager. Leaving it ends them all."""
 
     def __init__(
-        self,
-        client: Client,
-        *,
-        max_runs: int = MAX_RUNS,
-        keep_s: float = KEEP_S,
-        ring_events: int = RING_EVENTS,
-        ring_bytes: int = RING_BYTES,
-        listeners: Sequence[Listener] = (),
+        self, client: Client, settings: ServerConfig, limits: Limits, listeners: Sequence[Listener] = ()
     ) -> None:
         self._client = client
-        self._max_runs = max_runs
-        self._keep_s = keep_s
-        self._ring = ring_events, ring_bytes
+        self._settings = settings
+        self._limits = limits
         self._listeners = tuple(listeners)
         self._tasks = asyncio.TaskGroup()
         self._active: dict[RunRecord, asyncio.Task[None]] = {}
@@ -264,17 +257,26 @@ class Runs:
         """Start a run; the future has it once its first event is there, or what was wrong."""
         if self._closing:
             raise Unavailable(f"{SHUTDOWN}; ask another one, or later.", {"Retry-After": "5"})
-        if len(self._active) >= self._max_runs:
-            raise Busy(f"{self._max_runs} runs are going on, which is all this server takes.", RETRY_S)
-        run = self._client.collaborate(spec.task, spec.context, **spec.options())
-        record = RunRecord(spec, owner, MemoryLog(*self._ring), run)
+        if len(spec.task) > self._settings.max_task_characters:
+            raise TooLarge(
+                f"the task has {len(spec.task):,} characters; "
+                f"this server takes {self._settings.max_task_characters:,}."
+            )
+        slot = self._limits.acquire(owner, spec.max_cost)
+        try:
+            run = self._client.collaborate(spec.task, spec.context, **spec.options(slot.max_cost))
+        except FacilitairError:
+            slot.release(0.0)
+            raise
+        log = MemoryLog(self._settings.ring_events, self._settings.ring_bytes)
+        record = RunRecord(spec, owner, log, run)
         begun: asyncio.Future[RunRecord] = asyncio.get_running_loop().create_future()
         for listener in self._listeners:
             listener.started(record)
-        self._active[record] = self._tasks.create_task(self._follow(record, begun))
+        self._active[record] = self._tasks.create_task(self._follow(record, begun, slot))
         return begun
 
-    async def _follow(self, record: RunRecord, begun: asyncio.Future[RunRecord]) -> None:
+    async def _follow(self, record: RunRecord, begun: asyncio.Future[RunRecord], slot: Slot) -> None:
         def told(event: ev.AnyEvent) -> None:
             if not begun.done():
                 self._known[record.stream_id] = record
@@ -295,6 +297,7 @@ class Runs:
             if not begun.done():
                 begun.set_exception(Unavailable("the run was stopped before it began; try again."))
             begun.exception()  # seen, also when nobody waits any more
+            slot.release(record.state.cost_usd if record.stream_id else 0.0)
             self._end(record)
 
     def _end(self, record: RunRecord) -> None:
@@ -303,7 +306,9 @@ class Runs:
             listener.ended(record)
         if record.stream_id:
             loop = asyncio.get_running_loop()
-            self._expiring[record.stream_id] = loop.call_later(self._keep_s, self._expire, record.stream_id)
+            self._expiring[record.stream_id] = loop.call_later(
+                self._settings.keep_s, self._expire, record.stream_id
+            )
             if len(self._expiring) > KEPT_RUNS:
                 self._expire(next(iter(self._expiring)))
 

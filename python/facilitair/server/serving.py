@@ -1,0 +1,101 @@
+"""Listening: uvicorn around the application, and an end in which nobody is left waiting.
+
+uvicorn ends its connections before the application, so that a stream which waits for its run would keep it from
+ending. Here the runs end first: every viewer is sent the last events of its run, and its connection ends by itself.
+Whoever does not read is cut off after `CUT_OFF_S`; all in all a stop takes less than five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+
+from ..client import Client
+from ..errors import UsageError
+from .app import create_app
+from .runs import Runs
+from .settings import ServerSettings
+
+CUT_OFF_S: Final = 2
+_BACKLOG: Final = 2048
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server(uvicorn.Server):
+    """A server that ends its runs before its connections. `stop` ends it; signals are the caller's matter."""
+
+    def __init__(self, config: uvicorn.Config, runs: Runs) -> None:
+        super().__init__(config)
+        self._runs = runs
+
+    def stop(self) -> None:
+        """Ask for an orderly end; asked again, end at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: `serve` handles them, and returns when they have been obeyed."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the runs, then the connections."""
+        for server in self.servers:
+            server.close()
+        await self._runs.close()
+        await super().shutdown(sockets)
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Return a listening socket. Raises `UsageError` when the address cannot be listened on."""
+    host = settings.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}. "
+            "Choose another port, or 0 for a free one."
+        ) from error
+
+
+def make_server(settings: ServerSettings, client: Client) -> Server:
+    """Return a server that is not yet listening; `await server.serve(sockets=[...])` runs it."""
+    app = create_app(settings, client)
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # it would write queries, and with them tickets
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=CUT_OFF_S,
+        ws_ping_interval=settings.heartbeat_s,
+        ws_ping_timeout=settings.heartbeat_s * 3,
+        ws_max_size=settings.max_body_bytes,
+    )
+    runs: Runs = app.state.runs
+    return Server(config, runs)
+
+
+async def serve(settings: ServerSettings, client: Client, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` is called with the base URL once the server listens.
+
+    Raises `UsageError` when the address cannot be listened on.
+    """
+    with listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        server = make_server(settings, client)
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, server.stop)
+        try:
+            announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            await server.serve(sockets=[listening])
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
