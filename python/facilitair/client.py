@@ -70,6 +70,11 @@ class Client:
     ) -> None:
         await self.aclose()
 
+    @property
+    def config(self) -> Config:
+        """The configuration that holds when a call says nothing else."""
+        return self._config
+
     async def aclose(self) -> None:
         """Close all connections. Runs still going on end with `task_cancelled`."""
         self._closed = True

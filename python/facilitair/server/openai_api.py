@@ -16,7 +16,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,12 +24,12 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import SendTimeoutError
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from .. import events as ev
+from ..config import Config
+from ..engine.strategies import BUILT_IN
 from ..fold import apply
 from .auth import Principal, principal
 from .log import EventLog
@@ -51,6 +51,7 @@ _ELSEWHERE: Final = (
     "extra_headers",
     "headers",
 )
+_HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
 _log = logging.getLogger(__name__)
 
@@ -285,9 +286,10 @@ async def deltas(log: EventLog, transcript: Transcript) -> AsyncGenerator[Delta]
             await log.wait(after)
 
 
-def router(runs: Runs, settings: ServerSettings, strategies: Sequence[str]) -> APIRouter:
-    """Return the routes of `/v1`; `strategies` are the names that can be asked for."""
+def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
+    """Return the routes of `/v1`; the strategies that ship and those of `config` are the models."""
     routes = APIRouter(prefix="/v1", tags=["OpenAI"])
+    strategies = tuple(dict.fromkeys((config.default_strategy, *BUILT_IN, *config.strategy)))
     since = int(time.time())
 
     def card(name: str) -> dict[str, Any]:
@@ -406,34 +408,71 @@ class Reply:
         }
 
 
-class OwnedStream(EventSourceResponse):
-    """A stream whose end, however it comes, is the end of the run too."""
+class OwnedStream(Response):
+    """A stream whose end, however it comes, is the end of the run too; comments while there is nothing to say."""
 
-    def __init__(self, record: RunRecord, content: AsyncIterator[bytes], heartbeat_s: float) -> None:
-        super().__init__(
-            content,
-            headers={"Cache-Control": "no-store", "X-Facilitair-Stream": record.stream_id},
-            ping=heartbeat_s,
-            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
-            sep="\n",
-            send_timeout=STALLED_S,
-        )
+    media_type = "text/event-stream"
+
+    def __init__(self, record: RunRecord, pieces: AsyncGenerator[bytes], heartbeat_s: float) -> None:
+        super().__init__(headers={**_HEADERS, "X-Facilitair-Stream": record.stream_id})
+        del self.headers["content-length"]
         self._record = record
+        self._pieces = pieces
+        self._heartbeat_s = heartbeat_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send the stream until its end, or until the client leaves or reads nothing any more."""
+        writing = asyncio.create_task(self._write(send))
+        leaving = asyncio.create_task(_left(receive))
         try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            _log.warning("stream %s: the client read nothing for %g s", self._record.stream_id, STALLED_S)
+            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
         finally:
             self._record.cancel(LEFT)
+            writing.cancel()
+            leaving.cancel()
+            await asyncio.gather(writing, leaving, return_exceptions=True)
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with (
+            aclosing(self._pieces) as pieces,
+            aclosing(_with_signs_of_life(pieces, self._heartbeat_s)) as bodies,
+        ):
+            async for body in bodies:
+                try:
+                    async with asyncio.timeout(STALLED_S):
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                except TimeoutError:
+                    _log.warning(
+                        "stream %s: the client read nothing for %g s", self._record.stream_id, STALLED_S
+                    )
+                    return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _with_signs_of_life(pieces: AsyncGenerator[bytes], heartbeat_s: float) -> AsyncGenerator[bytes]:
+    """Yield the pieces, and a comment whenever none comes for a while."""
+    while True:
+        piece = asyncio.ensure_future(anext(pieces, None))
+        try:
+            while not (await asyncio.wait((piece,), timeout=heartbeat_s))[0]:
+                yield b": keep-alive\n\n"
+        finally:
+            if not piece.done():
+                piece.cancel()
+                await asyncio.gather(piece, return_exceptions=True)
+        body = piece.result()
+        if body is None:
+            return
+        yield body
 
 
 async def _whole(reply: Reply, request: Request) -> Response:
     """Answer when the run has ended; stop it when the client leaves before."""
     answer = asyncio.create_task(reply.whole())
-    gone = asyncio.create_task(_disconnected(request))
+    gone = asyncio.create_task(_left(request.receive))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
@@ -446,8 +485,8 @@ async def _whole(reply: Reply, request: Request) -> Response:
         await asyncio.gather(answer, gone, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
