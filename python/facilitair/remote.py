@@ -31,7 +31,7 @@ from .secrets import Secret, redact
 
 _CONNECT_S: Final = 10.0
 _SILENCE_S: Final = 45.0  # the server sends a ping at least every 15 s
-_GIVE_UP_AFTER: Final = 12  # attempts in a row without a single event: about 40 s
+_GIVE_UP_AFTER: Final = 12  # attempts in a row without a single event: about 30 s
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 5.0
 _STARTS: Final = 4

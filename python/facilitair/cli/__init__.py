@@ -62,6 +62,14 @@ def _dispatch(args: argparse.Namespace) -> int:
             from . import replay
 
             return replay.run(args)
+        case "serve":
+            from . import serve
+
+            return serve.run(args)
+        case "attach":
+            from . import attach
+
+            return attach.run(args)
         case "doctor":
             from . import doctor
 

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
-import tempfile
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
-from ..events import TaskCompletedEvent, TaskErrorEvent, TerminalEvent
-from ..recording import Recorder
-from .exit_codes import ExitCode, for_outcome
-from .files import check_writable, write_whole
-from .render.sanitize import clean
+from .exit_codes import ExitCode
+from .outcome import check_files, conclude, watch
+from .remote import server_of
 from .request import Request, request_from
-from .session import print_answer, renderer_for, say, show
 from .signals import Interrupts
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
 
-    from ..events import AnyEvent
+    from ..planning import RunOptions
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the collaboration that `args` ask for; return the exit code. Raises `FacilitairError` before it begins."""
-    for path, option in ((args.output, "--output"), (args.record, "--record")):
-        if path is not None:
-            check_writable(path, option)
-    if args.output and args.record and args.output.resolve() == args.record.resolve():
-        raise UsageError("--output and --record name the same file; give each its own")
+    check_files(args)
     request = request_from(args, sys.stdin)
+    server = server_of(args)
+    collaboration = _collaborate(args, request) if server is None else _elsewhere(args, request, server)
     try:
-        return asyncio.run(_collaborate(args, request))
+        return asyncio.run(collaboration)
     except asyncio.CancelledError:  # interrupted before the run had begun
         return ExitCode.INTERRUPTED
 
@@ -48,68 +38,29 @@ async def _collaborate(args: argparse.Namespace, request: Request) -> int:
     assert task is not None  # noqa: S101 (a coroutine always runs in a task)
     with Interrupts(task.cancel) as interrupts:
         async with Client() as client:
-            collaboration = client.collaborate(
-                request.task,
-                request.context,
-                strategy=args.strategy,
-                preset=args.preset,
-                models=request.models,
-                sections=args.section or None,
-                max_cost=args.max_cost,
-                max_tokens=args.max_tokens,
-                timeout=args.timeout,
-                cache=not args.no_cache,
-            )
+            collaboration = client.collaborate(request.task, request.context, **_options(args, request))
             interrupts.stop = lambda: collaboration.cancel("interrupted")
             async with aclosing(aiter(collaboration)) as events:
-                end, recorded = await _watch(args, events)
-        return _conclude(args, end, recorded=recorded)
+                end, recorded = await watch(args, events)
+        return conclude(args, end, recorded=recorded)
 
 
-async def _watch(
-    args: argparse.Namespace, events: AsyncIterator[AnyEvent]
-) -> tuple[TerminalEvent | None, bool]:
-    renderer = renderer_for(json=args.json, verbosity=args.verbosity)
-    if args.record is None:
-        return await show(events, renderer)
-    with Recorder(args.record) as recorder:
-        return await show(events, renderer, recorder)
+async def _elsewhere(args: argparse.Namespace, request: Request, server: str) -> int:
+    """As `_collaborate`, on a server."""
+    from . import remote
+
+    end, recorded = await remote.collaborate(args, request, _options(args, request), server)
+    return conclude(args, end, recorded=recorded)
 
 
-def _conclude(args: argparse.Namespace, end: TerminalEvent | None, *, recorded: bool) -> int:
-    """Deliver the answer, or save what there is of it."""
-    code = for_outcome(end)
-    kept = True
-    if end is None:
-        say("the run broke off without an end; please report this")
-    elif isinstance(end, TaskCompletedEvent):
-        if args.output is not None:
-            kept = _save(args.output, end.content)
-        if not args.json:
-            print_answer(end.content)
-    else:
-        why = end.code if isinstance(end, TaskErrorEvent) else end.reason
-        kept = _keep_partial(args.output, end.stream_id, f"<!-- partial: {why} -->", end.partial)
-    return ExitCode.FAILED if code is ExitCode.OK and not (recorded and kept) else code
-
-
-def _keep_partial(output: Path | None, stream_id: str, mark: str, partial: str) -> bool:
-    if not partial.strip():
-        say("nothing of the answer had been written yet, so nothing was saved")
-        return True
-    name = f"facilitair-partial-{re.sub(r'[^A-Za-z0-9_-]', '_', stream_id)}.md"
-    places = [output] if output is not None else [Path(name), Path(tempfile.gettempdir()) / name]
-    for place in places:
-        if _save(place, f"{mark}\n{partial}"):
-            say(f"the partial answer is in {place}")
-            return True
-    return False
-
-
-def _save(path: Path, text: str) -> bool:
-    try:
-        write_whole(path, clean(text).rstrip("\n") + "\n")
-    except OSError as error:
-        say(f"cannot write {str(path)!r}: {error.strerror}")
-        return False
-    return True
+def _options(args: argparse.Namespace, request: Request) -> RunOptions:
+    return {
+        "strategy": args.strategy,
+        "preset": args.preset,
+        "models": request.models,
+        "sections": args.section or None,
+        "max_cost": args.max_cost,
+        "max_tokens": args.max_tokens,
+        "timeout": args.timeout,
+        "cache": not args.no_cache,
+    }

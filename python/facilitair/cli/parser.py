@@ -20,6 +20,8 @@ _COMMANDS_HELP: Final = """\
 commands:
   collaborate   let several models work on one task while you watch
   replay        show a recorded run again
+  serve         let others run and watch collaborations over HTTP
+  attach        watch a run of a server
   doctor        check the configuration and ask each provider for one token
   simulate      serve scripted models that cost nothing
 
@@ -54,7 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         return args
     top = top_parser()
     if not argv:
-        top.error("a command is missing: collaborate, replay, doctor or simulate")
+        top.error(f"a command is missing: {', '.join(PARSERS)}")
     return top.parse_args(argv)
 
 
@@ -139,10 +141,49 @@ def collaborate_parser() -> argparse.ArgumentParser:
     add("--max-cost", type=_positive(float, "dollars"), metavar="USD", help="stop before this cost")
     add("--max-tokens", type=_positive(int, "tokens"), metavar="N", help="stop before this many tokens")
     add("--timeout", type=_positive(float, "seconds"), metavar="S", help="stop after this many seconds")
-    add = parser.add_argument_group("output").add_argument
-    add("--output", type=Path, metavar="FILE", help="write the answer to FILE as well")
-    add("--record", type=Path, metavar="FILE", help="record the events in FILE, for `facilitair replay`")
-    _add_view(add)
+    _add_server(parser.add_argument_group("where").add_argument)
+    _add_output(parser.add_argument_group("output").add_argument)
+    return parser
+
+
+def attach_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair attach`."""
+    parser = _command(
+        "attach",
+        "Watch a run of a server, from its beginning or from an event on; Ctrl-C leaves it running.",
+        "facilitair attach 3f2a9c --server http://127.0.0.1:8420",
+    )
+    parser.add_argument("id", type=_unmarked, metavar="ID", help="what the server named the run")
+    parser.add_argument(
+        "--after",
+        type=_sequence,
+        default=0,
+        metavar="SEQ",
+        help="only what came after this event (default 0)",
+    )
+    _add_server(parser.add_argument)
+    _add_output(parser.add_argument)
+    return parser
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """Return the parser of `facilitair serve`."""
+    parser = _command(
+        "serve",
+        "Let others run and watch collaborations over HTTP, until Ctrl-C or SIGTERM.",
+        "facilitair serve --port 8420",
+    )
+    parser.add_argument("--host", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help="port to listen on (default 8420); 0 takes a free one"
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which the server may be called (repeatable)",
+    )
     return parser
 
 
@@ -193,9 +234,25 @@ def simulate_parser() -> argparse.ArgumentParser:
 PARSERS: Final[dict[str, Callable[[], argparse.ArgumentParser]]] = {
     "collaborate": collaborate_parser,
     "replay": replay_parser,
+    "serve": serve_parser,
+    "attach": attach_parser,
     "doctor": doctor_parser,
     "simulate": simulate_parser,
 }
+
+
+def _add_server(add: Callable[..., Any]) -> None:
+    add(
+        "--server",
+        metavar="URL",
+        help="the server that runs it (default: FAC_API_BASE); its key is FAC_API_KEY",
+    )
+
+
+def _add_output(add: Callable[..., Any]) -> None:
+    add("--output", type=Path, metavar="FILE", help="write the answer to FILE as well")
+    add("--record", type=Path, metavar="FILE", help="record the events in FILE, for `facilitair replay`")
+    _add_view(add)
 
 
 def _add_view(add: Callable[..., Any]) -> None:
@@ -227,6 +284,12 @@ def _path(text: str) -> Path:
 
 def _speed(text: str) -> float:
     return math.inf if text == "max" else _positive(float, "times")(text)
+
+
+def _sequence(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of an event")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -1,0 +1,81 @@
+"""What a watched run leaves here: its events on the screen and in a recording, its answer or what there is of it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..events import TaskCompletedEvent, TaskErrorEvent, TerminalEvent
+from ..recording import Recorder
+from .exit_codes import ExitCode, for_outcome
+from .files import check_writable, write_whole
+from .render.sanitize import clean
+from .session import print_answer, renderer_for, say, show
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from ..events import AnyEvent, UnknownEvent
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raise `UsageError` when the files of `--output` and `--record` cannot be written."""
+    for path, option in ((args.output, "--output"), (args.record, "--record")):
+        if path is not None:
+            check_writable(path, option)
+    if args.output and args.record and args.output.resolve() == args.record.resolve():
+        raise UsageError("--output and --record name the same file; give each its own")
+
+
+async def watch(
+    args: argparse.Namespace, events: AsyncIterator[AnyEvent | UnknownEvent]
+) -> tuple[TerminalEvent | None, bool]:
+    """Show the events, and record them if that is asked for; return as `show`."""
+    renderer = renderer_for(json=args.json, verbosity=args.verbosity)
+    if args.record is None:
+        return await show(events, renderer)
+    with Recorder(args.record) as recorder:
+        return await show(events, renderer, recorder)
+
+
+def conclude(args: argparse.Namespace, end: TerminalEvent | None, *, recorded: bool) -> int:
+    """Deliver the answer, or save what there is of it."""
+    code = for_outcome(end)
+    kept = True
+    if end is None:
+        say("the run broke off without an end; please report this")
+    elif isinstance(end, TaskCompletedEvent):
+        if args.output is not None:
+            kept = _save(args.output, end.content)
+        if not args.json:
+            print_answer(end.content)
+    else:
+        why = end.code if isinstance(end, TaskErrorEvent) else end.reason
+        kept = _keep_partial(args.output, end.stream_id, f"<!-- partial: {why} -->", end.partial)
+    return ExitCode.FAILED if code is ExitCode.OK and not (recorded and kept) else code
+
+
+def _keep_partial(output: Path | None, stream_id: str, mark: str, partial: str) -> bool:
+    if not partial.strip():
+        say("nothing of the answer had been written yet, so nothing was saved")
+        return True
+    name = f"facilitair-partial-{re.sub(r'[^A-Za-z0-9_-]', '_', stream_id)}.md"
+    places = [output] if output is not None else [Path(name), Path(tempfile.gettempdir()) / name]
+    for place in places:
+        if _save(place, f"{mark}\n{partial}"):
+            say(f"the partial answer is in {place}")
+            return True
+    return False
+
+
+def _save(path: Path, text: str) -> bool:
+    try:
+        write_whole(path, clean(text).rstrip("\n") + "\n")
+    except OSError as error:
+        say(f"cannot write {str(path)!r}: {error.strerror}")
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""`facilitair serve`: the server, until it is stopped. Whatever can be wrong is said before it listens."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from ..config import load_config
+from ..errors import ConfigError
+from ..server.settings import server_settings
+from .exit_codes import ExitCode
+from .remote import ADDRESS_VARIABLES, KEY_VARIABLE
+from .session import say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..config import Config
+    from ..server.settings import ServerSettings
+
+_PACKAGES = ("fastapi", "prometheus_client", "uvicorn", "websockets")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM, which is the normal end.
+
+    Raises `UsageError` for an address that cannot be listened on, `ConfigError` for a missing key or package.
+    """
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} is not installed; `pip install 'facilitair[server]'` installs it.")
+    config = load_config()
+    settings = server_settings(config, host=args.host, port=args.port, allowed_hosts=args.allowed_host)
+    asyncio.run(_serve(config, settings))
+    return ExitCode.OK
+
+
+async def _serve(config: Config, settings: ServerSettings) -> None:
+    from ..client import Client
+    from ..server.serving import serve
+
+    async with Client(config) as client:
+        await serve(settings, client, _announcer(settings))
+
+
+def _announcer(settings: ServerSettings) -> Callable[[str], None]:
+    """Return what tells the address, and a key that nobody else knows yet. This is the only time that it is shown."""
+
+    def announce(base_url: str) -> None:
+        print(base_url, flush=True)  # noqa: T201
+        if settings.generated:
+            say(
+                "a key was made for this start (FACILITAIR_SERVER_KEY keeps one of your own). In another terminal:"
+            )
+            key = settings.keys[0].reveal()
+            say(f"export {ADDRESS_VARIABLES[0]}={base_url} {KEY_VARIABLE}={key}")
+            say('facilitair collaborate "Design a rate limiter"')
+
+    return announce
