@@ -72,7 +72,7 @@ def check_request(
     unknown = sorted(set(options) - set(RunOptions.__annotations__))
     if unknown:
         raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(RunOptions.__annotations__)}.")
-    strategy, models = options.get("strategy"), options.get("models")
+    strategy, models = options.get("strategy"), _checked_models(options.get("models"))
     config = config.with_overrides(
         context=_checked_context(context),
         strategy=strategy if isinstance(strategy, str) else None,
@@ -156,6 +156,15 @@ def _checked_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
         raise UsageError(
             f"the context must be a mapping with text keys that JSON can hold: {error}"
         ) from None
+
+
+def _checked_models(models: ModelsArgument) -> ModelsArgument:
+    try:
+        named = msgspec.convert(models, str | dict[str, str | tuple[str, ...]] | None)
+    except msgspec.ValidationError:
+        raise UsageError('models: give "provider/model", or a mapping from role to that.') from None
+    _check_encodable("models: a name", str(named))
+    return models
 
 
 def _checked_sections(sections: Sequence[str] | None) -> tuple[str, ...] | None:

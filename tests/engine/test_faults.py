@@ -66,6 +66,7 @@ def test_a_lasting_failure_costs_one_agent_not_the_run(fault: str) -> None:
         ("+cut", "truncated"),
         ("+error", "provider_error"),
         ("+malformed", "malformed"),
+        ("+huge=0.5", "too_large"),
         ("+silent", "stall_timeout"),
         ("+stall", "stall_timeout"),
     ],

@@ -47,18 +47,7 @@ def test_a_continued_text_is_whole(option: str, overlap: int) -> None:
     assert tiers == {"resume" if option else "prefill"}
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "",
-        pytest.param(
-            "+resume",
-            marks=pytest.mark.xfail(
-                raises=AssertionError, reason="the first indent after a line end is lost"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("option", ["", "+resume"])
 def test_a_continuation_keeps_its_indents(option: str) -> None:
     points = "".join(f"- Point {i}:\n    - its detail, number {i}\n" for i in range(40))
     by_line = Script(

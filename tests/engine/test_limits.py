@@ -386,7 +386,6 @@ def test_a_run_cancelled_before_it_begins_asks_nobody() -> None:
     harness.check(events)
 
 
-@pytest.mark.xfail(raises=TypeError, reason="their types are not checked before they are read")
 @pytest.mark.parametrize("models", [7, {7: "simulator/coder"}])
 def test_models_that_are_none_are_named_at_once(models: Any) -> None:
     with pytest.raises(UsageError, match="models"):

@@ -210,9 +210,6 @@ def test_a_chunk_that_is_closed_while_it_is_written_has_its_usage() -> None:
     assert (last.usage.output_tokens or 0) > usage.output_tokens
 
 
-@pytest.mark.xfail(
-    reason="an agent's unfinished text, or none, becomes the answer at once, and is never renewed"
-)
 @pytest.mark.parametrize("peer", ["b", None])
 def test_a_synthesizer_stopped_for_good_is_replaced_when_the_agents_have_finished(peer: str | None) -> None:
     scripts = {
@@ -228,9 +225,6 @@ def test_a_synthesizer_stopped_for_good_is_replaced_when_the_agents_have_finishe
     assert played.of(ev.SynthesisCompletedEvent)[0].ts >= played.of(ev.ChunkCompletedEvent)[-1].ts
 
 
-@pytest.mark.xfail(
-    reason="a synthesis that was closed at its clean text is completed again at each retraction"
-)
 def test_a_synthesis_is_completed_once() -> None:
     def fickle(prompt: Prompt) -> str:
         first, second = (f"\n@@{prompt.nonce} retract #{n} wrong\n" for n in (8, 2))
@@ -244,9 +238,6 @@ def test_a_synthesis_is_completed_once() -> None:
     assert len(played.of(ev.SynthesisCompletedEvent)) == 1
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="what was lost is never taken off the list, also when it has been made good"
-)
 def test_a_failure_that_was_made_good_is_no_loss() -> None:
     scripts = {
         "a": withdrawing("a", 1, 20, 4),

@@ -28,7 +28,6 @@ class Announcer:
         self._agenda = agenda
         self._budget = budget
         self._ledger: list[ev.LedgerEntry] = []
-        self._degraded: list[str] = []
 
     def introduce(self) -> None:
         """Emit `task_started` and what the user should know beforehand."""
@@ -79,14 +78,6 @@ class Announcer:
             )
         )
 
-    def lost(self, turn: Turn) -> None:
-        """Note that a turn ended with less than it should have; the end of the run tells it again."""
-        why = "cut by its model's length limit" if turn.finish_reason == "length" else "ended early"
-        loss = f"{turn.agent.name} on {turn.section}: {turn.failure or why}"
-        if loss not in self._degraded:
-            self._degraded.append(loss)
-        self._emitter.say(loss, "warning" if turn.failure is None else "error")
-
     def place(self, turn: Turn) -> Place:
         """Return where the chunk of `turn`, which begins now, stands."""
         sections = self._agenda.sections
@@ -114,7 +105,7 @@ class Announcer:
                 cost_usd=self._budget.cost_usd,
                 models_used=tuple(used),
                 elapsed_s=round(self._emitter.elapsed, 6),
-                degraded=tuple(self._degraded),
+                degraded=tuple(t.loss for t in self._agenda.turns.values() if t.loss is not None),
                 simulated=any(model.simulated for model in used.values()),
             )
         )

@@ -202,7 +202,7 @@ class Run:
 
     def _settle(self, turn: Turn) -> None:
         """End a turn whose own text has ended, once what it reads has; show it the rest first."""
-        reads_on = turn.failure is None and turn.model.tier != "none"
+        reads_on = not turn.cut_short and turn.model.tier != "none"
         waits = reads_on or self._agenda.is_synthesis(turn)
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
@@ -356,7 +356,10 @@ class Run:
             turn.failure = why
         turn.finish_reason = "budget"
         self._emitter.say(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
-        self._end_turn(turn)
+        if self._agenda.is_synthesis(turn):
+            turn.phase, self._moved = Phase.HOLDING, True  # what takes its place is still being written
+        else:
+            self._end_turn(turn)
 
     # --- how turns end ---------------------------------------------------------------------------------------------
 
@@ -364,8 +367,8 @@ class Run:
         turn.phase = Phase.DONE
         self._moved = True
         self._close_outline(turn)
-        if turn.finish_reason in ("budget", "error", "length"):
-            self._announcer.lost(turn)
+        if turn.loss is not None:
+            self._emitter.say(turn.loss, "warning" if turn.failure is None else "error")
         if self._agenda.is_synthesis(turn):
             self._end_synthesis(turn)
             return
@@ -375,7 +378,7 @@ class Run:
         self._check_quorum(self._agenda.sections[turn.section], turn)
 
     def _end_synthesis(self, turn: Turn) -> None:
-        substitute = self._agenda.sections[turn.section].last_text() if turn.failure is not None else None
+        substitute = self._agenda.sections[turn.section].last_text() if turn.cut_short else None
         if substitute is None:
             self._syntheses.completed(turn)
             return

@@ -94,7 +94,7 @@ class OverlapSeam:
         tail = own.rstrip()[-_TAIL:]
         self._candidates = [tail[i:] for i in range(len(tail)) if _may_repeat(tail, i)]
         self._blanks = BlankSeam(own)
-        self._last = own[-2:]
+        self._last = own[-1:]
         self._held = ""
         self._cut = 0
         self._open = True
@@ -129,10 +129,8 @@ def _may_repeat(tail: str, start: int) -> bool:
 
 
 def _needs_space(last: str, text: str) -> bool:
-    """Whether `text` was meant to stand apart from a sentence that ends in `last`; "3." and "14" belong together."""
-    if not text or not last or last[-1] not in ".!?:;" or not text[0].isalnum():
-        return False
-    return not (text[0].isdigit() and last[0].isdigit())
+    """Whether `text` begins a sentence of its own after one that ends in `last`; "foo." and "bar()" belong together."""
+    return bool(text) and text[0].isupper() and last in (".", "!", "?")
 
 
 def _missing(cut: str, blanks: str) -> str:
@@ -140,6 +138,7 @@ def _missing(cut: str, blanks: str) -> str:
     if blanks.startswith(cut):
         return blanks[len(cut) :]
     lines = max(0, blanks.count("\n") - cut.count("\n"))
-    indent = blanks.rpartition("\n")[2] if "\n" in blanks else ""
+    begins_line = "\n" in blanks or cut.endswith("\n")
+    indent = blanks.rpartition("\n")[2] if begins_line else ""
     has_indent = "\n" in cut and bool(cut.rpartition("\n")[2])
     return "\n" * lines + ("" if has_indent and not lines else indent)

@@ -98,6 +98,19 @@ class Turn:
         return self.phase is Phase.DONE and self.failure is not None
 
     @property
+    def cut_short(self) -> bool:
+        """Whether its text ends for another reason than that its model had finished."""
+        return self.failure is not None or self.finish_reason == "budget"
+
+    @property
+    def loss(self) -> str | None:
+        """What it ended with less than it should have, or `None`."""
+        if not self.cut_short and self.finish_reason != "length":
+            return None
+        why = "cut by its model's length limit" if self.finish_reason == "length" else "ended early"
+        return f"{self.agent.name} on {self.section}: {self.failure or why}"
+
+    @property
     def running(self) -> bool:
         """Whether somebody is waiting for its text right now."""
         return self.phase in (Phase.STREAMING, Phase.STOPPING, Phase.RETRYING, Phase.HOLDING)
