@@ -66,7 +66,6 @@ def test_a_lasting_failure_costs_one_agent_not_the_run(fault: str) -> None:
         ("+cut", "truncated"),
         ("+error", "provider_error"),
         ("+malformed", "malformed"),
-        ("+huge=0.5", "too_large"),
         ("+silent", "stall_timeout"),
         ("+stall", "stall_timeout"),
     ],
@@ -77,6 +76,14 @@ def test_a_failure_in_mid_stream_keeps_the_text_and_is_told(fault: str, code: st
     assert TEXT.startswith(played.text("a"))
     assert completed(played).finish_reason == "error"
     assert f"({code})" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert len(played.last.degraded) == 1
+
+
+def test_an_event_beyond_all_measure_is_refused() -> None:
+    played = run_with("+huge")
+    assert "(too_large)" in played.said()
+    assert completed(played).finish_reason == "error"
     assert isinstance(played.last, ev.TaskCompletedEvent)
     assert len(played.last.degraded) == 1
 
