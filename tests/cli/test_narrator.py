@@ -10,6 +10,7 @@ import pytest
 from facilitair import events as ev
 from facilitair.cli.render.narrator import Narrator, Verbosity
 from facilitair.cli.render.plain import PlainPen
+from facilitair.fold import fold
 
 from .events import Script
 
@@ -55,6 +56,42 @@ def a_run() -> list[ev.AnyEvent]:
         *script.synthesis("Use a bucket.\n\nIt refills.", POINTS),
         script.completed("Use a bucket.\n\nIt refills."),
     ]
+
+
+def snapshot_of(events: list[ev.AnyEvent]) -> ev.StateSnapshotEvent:
+    state = fold(events)
+    return ev.StateSnapshotEvent(stream_id="run-1", seq=state.seq, ts=state.ts, state=state)
+
+
+def test_who_comes_late_is_told_all_texts_and_then_what_happens() -> None:
+    run = a_run()
+    lines = without_time(told([snapshot_of(run[:12]), *run[12:]]))
+    assert lines[:4] == [
+        "What was missed until here is not told: 1 of 2 chunks are done",
+        "Architect: A bucket. It refills.",
+        "Coder: def f():",
+        "Coder:     pass",
+    ]
+    assert lines[4:] == without_time(told(run))[-len(lines[4:]) :]
+    assert lines[4].startswith("Warning: Coder ended early")
+
+
+def test_who_fell_behind_sees_what_was_taken_back_meanwhile() -> None:
+    run = a_run()
+    lines = without_time(told([*run[:9], snapshot_of(run[:12]), *run[12:]]))
+    assert lines.count("Architect: It leaks.") == 1
+    after = lines[lines.index("Architect: It leaks.") + 1 :]
+    assert after[:3] == [
+        "What was missed until here is not told: 1 of 2 chunks are done",
+        "Architect rewrites: “leaks.”",
+        "Architect: refills.",
+    ]
+
+
+@pytest.mark.parametrize("verbosity", ["filtered", "quiet"])
+def test_a_late_comer_who_wants_no_texts_gets_none(verbosity: Verbosity) -> None:
+    run = a_run()
+    assert not any("def f" in line for line in told([snapshot_of(run[:12]), *run[12:]], verbosity))
 
 
 def test_a_whole_run_told_in_full() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from os.path import commonprefix
 from typing import Final, Literal
 
 from ... import events as ev
@@ -76,11 +77,14 @@ class Narrator:
             self._tell_trouble(event)
             self._say_notes()
             return
-        taken_back = self._taken_back(event)
-        self._state = apply(self._state, event)
-        if self._verbosity == "full":
-            self._follow_text(event, taken_back)
-        self._tell(event, taken_back)
+        if isinstance(event, ev.StateSnapshotEvent):
+            self._catch_up(event)
+        else:
+            taken_back = self._taken_back(event)
+            self._state = apply(self._state, event)
+            if self._verbosity == "full":
+                self._follow_text(event, taken_back)
+            self._tell(event, taken_back)
         self.tick(now)
 
     def tick(self, now: float) -> None:
@@ -92,6 +96,22 @@ class Narrator:
             self._say(self._weaver.pieces(self._state.ts, now))
         if now - self._noted >= READY_PATIENCE:
             self._say_notes()
+
+    def _catch_up(self, event: ev.StateSnapshotEvent) -> None:
+        """Go on from a state: what happened until then is not told, what was written is."""
+        before = _texts(self._state)
+        state = self._state = apply(self._state, event)
+        self._planned = state.total_chunks
+        for agent in state.agents:
+            self._speaker(agent.name, agent.role)
+        done = f"{state.completed_chunks} of {words.count(state.total_chunks, 'chunk')} are done"
+        self._line(event.ts, None, f"What was missed until here is not told: {done}")
+        self._writing.update(state.syntheses)
+        for name, text in _texts(state).items() if self._verbosity == "full" else ():
+            keep = len(commonprefix((before.get(name, ""), text)))  # noqa: RUF071 (characters are meant)
+            self._follow(name, text, self._weaver.cut(name, keep))
+            if name in state.chunks and state.chunks[name].status == "completed":
+                self._say_rest(name)
 
     # What is written
 
@@ -354,6 +374,12 @@ class Narrator:
         chunk = self._state.chunks.get(fragment.rpartition("#")[0])
         place = next((f for f in chunk.fragments if f.id == fragment), None) if chunk else None
         return one_line(chunk.text[place.start : place.end], 60) if chunk and place else ""
+
+
+def _texts(state: ev.RunState) -> dict[str, str]:
+    """Return all texts of a run by the names they have here."""
+    chunks = {chunk_id: chunk.text for chunk_id, chunk in state.chunks.items()}
+    return chunks | {_synthesis_text(name): synthesis.text for name, synthesis in state.syntheses.items()}
 
 
 def _synthesis_text(section: str) -> str:
