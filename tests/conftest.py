@@ -12,7 +12,7 @@ import tempfile
 
 from hypothesis import settings
 
-REAL = ("_API_KEY", "_BASE_URL", "_PROXY")
+REAL = ("_API_KEY", "_API_BASE", "_BASE_URL", "_PROXY", "_SERVER_KEY", "_SERVER_KEYS")
 for name in [name for name in os.environ if name.upper().endswith(REAL)]:
     del os.environ[name]
 

@@ -155,7 +155,7 @@ class RemoteClient:
                 if not response.is_success:
                     raise self._refusal(response, await _limited(response))
                 yield response
-        except httpx2.ConnectError as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise _UnreachableError(
                 f"cannot reach {self._base_url}: {self._shown(str(error))}. Is the server running there?"
             ) from None
@@ -348,6 +348,10 @@ def _checked_url(url: str) -> str:
             f"http://{parts.hostname} would show the key and the texts to the network; use https."
         )
     return url.rstrip("/")
+
+
+def _is_here(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _headers(key: Secret | None) -> dict[str, str]:

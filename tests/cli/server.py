@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -41,24 +42,21 @@ class Relay:
     url: str = ""
     cuts: int = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection, both ways, until its limit."""
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection, both ways, until its limit or its end."""
         address = urlsplit(self.server)
         from_server, to_server = await asyncio.open_connection(address.hostname, address.port)
-        upwards = asyncio.create_task(_copy(reader, to_server))
-        left = next(self.limits)
+        ways = [
+            asyncio.create_task(_copy(reader, to_server, sys.maxsize)),
+            asyncio.create_task(_copy(from_server, writer, next(self.limits))),
+        ]
         try:
-            while data := await from_server.read(min(left, 4096)):
-                writer.write(data)
-                await writer.drain()
-                left -= len(data)
-                if left <= 0:
-                    self.cuts += 1
-                    break
-        except ConnectionError:
-            pass
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            self.cuts += ways[1].done() and ways[1].result()
         finally:
-            upwards.cancel()
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
             to_server.close()
             writer.close()
 
@@ -67,16 +65,29 @@ class Relay:
 async def relay(server: str, limits: Iterator[int]) -> AsyncIterator[Relay]:
     """Run a relay to `server`; its limits may end in no limit, such as `sys.maxsize`."""
     it = Relay(server, limits)
-    listening = await asyncio.start_server(it.serve, "127.0.0.1", 0)
+    carrying: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carrying.add(asyncio.create_task(it.carry(reader, writer)))
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
     it.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
-        yield it
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        while data := await reader.read(4096):
+        yield it
+    finally:
+        listening.close()
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int) -> bool:
+    """Copy at most `limit` bytes; return whether that was all that could be."""
+    try:
+        while limit and (data := await reader.read(min(limit, 4096))):
             writer.write(data)
             await writer.drain()
+            limit -= len(data)
     except ConnectionError:
-        pass
+        return False
+    return not limit
