@@ -4,7 +4,6 @@
 //! (a key must never go to another host), compression (it delays tokens). Proxies come from the
 //! environment. A forked child starts its own thread; clients from before the fork are refused there.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -175,17 +174,12 @@ fn root_cause(error: &reqwest::Error) -> String {
     inner.to_string()
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut inner = error.source();
-    while let Some(cause) = inner {
-        // An I/O error hides the handshake's error inside itself, not in its source.
-        let hidden = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>() || hidden.is_some_and(|hidden| hidden.is::<rustls::Error>()) {
-            return true;
-        }
-        inner = cause.source();
-    }
-    false
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error hides the error it was made of, possibly one more of its kind, not in its source.
+    let hidden = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || hidden.is_some_and(|hidden| is_tls(hidden))
+        || error.source().is_some_and(is_tls)
 }
 
 tokio::task_local! {

@@ -16,7 +16,7 @@ use super::delta::Deltas;
 use super::error::StreamError;
 use super::http::{Client, Connection};
 use super::mux::{Shared, StreamId};
-use super::turn::Awaited;
+use super::turn::{self, Awaited};
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -90,6 +90,7 @@ impl Transfer {
                 Some(Ok(None) | Err(_)) => self.decoder.eof(now(), &mut self.got),
             }
             self.deliver();
+            turn::progress();
         }
         let _ = timeout(DRAIN, drain(&mut response)).await;
     }
@@ -181,5 +182,7 @@ impl Transfer {
 }
 
 async fn drain(response: &mut Response) {
-    while let Ok(Some(_)) = response.chunk().await {}
+    while let Ok(Some(_)) = response.chunk().await {
+        turn::progress();
+    }
 }

@@ -80,12 +80,16 @@ pub(super) fn wake_later(shared: &Arc<Shared>) {
 
 /// This many chunks were delivered in this turn.
 pub(super) fn content(chunks: u64) {
-    let late = TURN.with_borrow_mut(|turn| {
+    TURN.with_borrow_mut(|turn| {
         turn.had_content = true;
         turn.load.chunks += chunks;
-        !turn.wakes.is_empty() && turn.began.elapsed() > SHORTEST
     });
-    // A turn without end, as sockets fill faster than they are read.
+}
+
+/// Something was read, be it content or not: sends the wakes when they have waited long enough. Sockets that
+/// fill faster than they are read make a turn without end.
+pub(super) fn progress() {
+    let late = TURN.with_borrow(|turn| !turn.wakes.is_empty() && turn.began.elapsed() > SHORTEST);
     if late {
         wake_all();
         begin();
