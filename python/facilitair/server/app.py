@@ -8,10 +8,13 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..client import Client
-from . import metrics, problems, sockets, streams
-from .auth import install_doors
+from . import metrics, openai_api, problems, sockets, streams
+from .auth import install_doors, ticket_router
 from .runs import Runs
 from .settings import ServerSettings
 
@@ -21,6 +24,34 @@ class Health(BaseModel):
 
     status: str
     version: str
+
+
+class BodyLimit:
+    """ASGI middleware: refuses bodies of more than `most` bytes, told by their length or found on the way."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if length.isdigit() and int(length) > self._most:
+            refusal = problems.TooLarge(f"the body is larger than the {self._most:,} bytes that are taken.")
+            await problems.response_to(refusal, scope["path"])(scope, receive, send)
+            return
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._most:
+                # Of the framework's own kind, since it takes others for a body that cannot be parsed.
+                raise HTTPException(413, f"the body is larger than the {self._most:,} bytes that are taken.")
+            return message
+
+        await self._app(scope, counted if scope["type"] == "http" else receive, send)
 
 
 def create_app(settings: ServerSettings, client: Client) -> FastAPI:
@@ -37,11 +68,11 @@ def create_app(settings: ServerSettings, client: Client) -> FastAPI:
         summary="Several language models work on one task at the same time, and you watch every one of them think.",
         version=version("facilitair"),
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
     )
     problems.install(app)
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     doors = install_doors(app, settings)
     runs = Runs(client, settings, doors.limits, [counters])
     app.state.runs = runs
@@ -54,5 +85,7 @@ def create_app(settings: ServerSettings, client: Client) -> FastAPI:
 
     app.include_router(streams.router(runs, settings))
     app.include_router(sockets.router(runs))
+    app.include_router(ticket_router(runs, settings, doors))
+    app.include_router(openai_api.router(runs, settings, client.config))
     app.include_router(metrics.router(counters))
     return app

@@ -138,6 +138,8 @@ def problem_of(error: Exception) -> Problem:
             return Unavailable(str(error))
         case RequestValidationError():
             return Unprocessable(_first_mistake(error))
+        case HTTPException(status_code=413):
+            return TooLarge(str(error.detail))
         case HTTPException():
             return _Other(error.status_code, str(error.detail), error.headers)
     return Problem("a mistake in Facilitair stopped the request; its log says more.")

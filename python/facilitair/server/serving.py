@@ -28,11 +28,11 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
-    """A server that ends its runs before its connections. `stop` ends it; signals are the caller's matter."""
+    """A server that ends its `runs` before its connections. `stop` ends it; signals are the caller's matter."""
 
     def __init__(self, config: uvicorn.Config, runs: Runs) -> None:
         super().__init__(config)
-        self._runs = runs
+        self.runs = runs
 
     def stop(self) -> None:
         """Ask for an orderly end; asked again, end at once."""
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         """End the runs, then the connections."""
         for server in self.servers:
             server.close()
-        await self._runs.close()
+        await self.runs.close()
         await super().shutdown(sockets)
 
 

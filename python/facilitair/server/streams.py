@@ -325,7 +325,8 @@ class EventStream(Response):
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         log, after = self._record.log, self._after
-        body = b"retry: %d\n\n" % RETRY_MS
+        body = b": the events of a run\n\n"
+        retry = b"retry: %d\n" % RETRY_MS  # within the first event: some readers take it alone for an event
         while True:
             try:
                 async with asyncio.timeout(self._send_timeout_s):
@@ -342,7 +343,7 @@ class EventStream(Response):
             events = log.read(after)
             if not events:
                 break
-            body = b"".join(map(frame, events))
+            body, retry = retry + b"".join(map(frame, events)), b""
             after = events[-1].seq
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
