@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, WebSocketException, status
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..secrets import Secret
 from .limits import Limits
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from .runs import Runs
 
 _LONGEST_KEY: Final = 4096
+# Answers repeat what was asked; a browser shall never take one for a page, nor show one within a page.
+_HARMLESS: Final = (
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+)
 _IN_URL: Final = frozenset(("key", "api_key", "apikey", "api-key", "x-api-key", "token", "access_token"))
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -194,7 +200,7 @@ def ticket_router(runs: Runs, settings: ServerSettings, doors: Doors) -> APIRout
 
 
 class Guard:
-    """ASGI middleware: refuses foreign Hosts and foreign Origins."""
+    """ASGI middleware: refuses foreign Hosts and foreign Origins, and tells browsers what answers are not."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
@@ -210,13 +216,21 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+
+        async def send_harmless(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HARMLESS:
+                    headers.setdefault(name, value)
+            await send(message)
+
         problem = self._refusal(Headers(scope=scope))
         if problem is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_harmless)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
         else:
-            await response_to(problem, scope["path"])(scope, receive, send)
+            await response_to(problem, scope["path"])(scope, receive, send_harmless)
 
     def _refusal(self, headers: Headers) -> Problem | None:
         hosts = headers.getlist("host")

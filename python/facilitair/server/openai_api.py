@@ -59,8 +59,8 @@ _log = logging.getLogger(__name__)
 class Part(BaseModel):
     """A part of a message; only text is taken."""
 
-    type: Literal["text"]
-    text: str
+    type: str
+    text: str = ""
 
 
 class Message(BaseModel):
@@ -71,9 +71,12 @@ class Message(BaseModel):
 
     @property
     def text(self) -> str:
-        """The message as text."""
+        """The message as text. Raises `Unprocessable` for a part that is none."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
+        for part in self.content:
+            if part.type != "text":
+                raise Unprocessable(f"messages: a part is {part.type[:40]!r}, but the agents read only text.")
         return "\n".join(part.text for part in self.content)
 
 

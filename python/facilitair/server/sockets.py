@@ -105,7 +105,7 @@ class _Session:
             text = (await self._websocket.receive_text()).encode(errors="replace")
             try:
                 command = _commands.decode(text)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 await self._refuse(None, BadRequest(f"not a command: {error}"))
             else:
                 await self._obey(str(command.__struct_config__.tag), command, text)
@@ -130,7 +130,10 @@ class _Session:
     async def _start(self, command: _Task, text: bytes) -> RunRecord:
         self._who.check_may_act()
         self._websocket.app.state.doors.limits.count_request(self._who.id)
-        fields = msgspec.json.decode(text)
+        try:
+            fields = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadRequest(f"not a command: {error}") from None
         try:
             body = TaskRequest.model_validate(
                 {key: value for key, value in fields.items() if key not in ("type", "idempotency_key")}
