@@ -15,10 +15,12 @@ from typing import Any, ParamSpec
 import pytest
 
 from facilitair import (
+    BudgetExceededError,
     ConfigError,
     RemoteClient,
     RemoteRun,
     RunCancelledError,
+    RunOptions,
     ServerError,
     UsageError,
     events,
@@ -79,6 +81,27 @@ async def test_a_run_comes_whole_and_in_order(server: str) -> None:
     assert isinstance(got[-1], events.TaskCompletedEvent)
     assert result.content == got[-1].content
     assert fold(got) == run.state
+
+
+@in_loop
+async def test_every_option_reaches_the_server(server: str) -> None:
+    options: RunOptions = {
+        "strategy": "pipeline",
+        "preset": "fast",
+        "models": {"*": "simulator/generic"},
+        "sections": ["One", "Two"],
+        "max_cost": 1.5,
+        "max_tokens": 1,
+        "timeout": 100.0,
+        "cache": False,
+    }
+    assert set(options) == set(RunOptions.__annotations__)
+    async with RemoteClient(server, KEY) as client:
+        run = client.collaborate("x", **options)
+        with pytest.raises(BudgetExceededError, match="token"):
+            await run.result()
+    assert [section.title for section in run.state.sections] == ["One", "Two"]
+    assert {agent.model for agent in run.state.agents} == {"generic"}
 
 
 @in_loop

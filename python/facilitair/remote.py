@@ -370,8 +370,6 @@ def _encoded(task: str, context: Mapping[str, Any] | None, options: RunOptions) 
     if not isinstance(options.get("strategy"), str | None):
         raise UsageError("strategy: a server takes the name of a strategy that it knows, not a graph.")
     body = {"task": task, "context": context, **options}
-    if body.get("cache"):
-        del body["cache"]  # as it is anyway: a server that knows no cache is asked for nothing
     try:
         return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
     except (TypeError, ValueError, RecursionError) as error:

@@ -50,10 +50,11 @@ class TaskSpec:
     max_cost: float | None = None
     max_tokens: int | None = None
     timeout: float | None = None
+    cache: bool | None = None
 
     def options(self, max_cost: float | None) -> RunOptions:
         """Return the options for `Client.collaborate`, under the cost limit that the server allows."""
-        return {
+        options: RunOptions = {
             "strategy": self.strategy,
             "preset": self.preset,
             "models": self.models,
@@ -62,6 +63,9 @@ class TaskSpec:
             "max_tokens": self.max_tokens,
             "timeout": self.timeout,
         }
+        if self.cache is not None:
+            options["cache"] = self.cache
+        return options
 
     @property
     def names_models(self) -> bool:

@@ -60,6 +60,7 @@ class TaskRequest(BaseModel):
     max_cost: Positive | None = Field(None, description="US dollars that the run may cost.")
     max_tokens: Annotated[int, Field(gt=0)] | None = Field(None, description="Tokens, in and out.")
     timeout: Positive | None = Field(None, description="Seconds that the run may take.")
+    cache: bool | None = Field(None, description="Whether the cache may answer and store.")
     stream: bool = Field(True, description="Answer at once (202); false waits for the end of the run (200).")
     preferred_language: str | None = Field(None, description="The same as `context.language`.")
     session_id: str | None = Field(None, max_length=200, description="Any name; it comes back in the answer.")
@@ -79,6 +80,7 @@ class TaskRequest(BaseModel):
             max_cost=self.max_cost,
             max_tokens=self.max_tokens,
             timeout=self.timeout,
+            cache=self.cache,
         )
 
 
