@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -70,7 +71,9 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(respond: Callable[[Request], Awaitable[None]]) -> AsyncIterator[Provider]:
+async def provider(
+    respond: Callable[[Request], Awaitable[None]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Provider]:
     """Answers each request with `respond`, on as many connections as the client opens."""
     state = Provider()
     tasks: set[asyncio.Task[None]] = set()
@@ -100,11 +103,14 @@ async def provider(respond: Callable[[Request], Awaitable[None]]) -> AsyncIterat
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         # `drain` then waits for all of it; asyncio never ends a transport that was closed over unsent bytes.
-        writer.transport.set_write_buffer_limits(0)
+        if tls is None:  # over TLS the drain would not end
+            writer.transport.set_write_buffer_limits(0)
         tasks.add(asyncio.ensure_future(serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    state.url = (
+        f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
+    )
     try:
         yield state
     finally:

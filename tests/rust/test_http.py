@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -44,6 +46,7 @@ from tests.rust.provider import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
 
 SOON = 10.0
 KEY = {"authorization": "Bearer sk-test-0123456789"}
@@ -198,6 +201,37 @@ def test_refused_requests(status: str, code: str, retryable: bool) -> None:
     assert "sk-test" not in repr(error)
 
 
+def test_an_endless_refusal_ends() -> None:
+    async def respond(request: Request) -> None:
+        await request.send(b"HTTP/1.1 400 Bad Request\r\n\r\nno: sk-test-0123456789 ")
+        while True:
+            await request.send(b"no " * 10_000)
+
+    async def work() -> None:
+        error = failure(await ask(respond)).error
+        assert (error.code, error.status) == ("http_status", 400)
+        assert error.message.startswith("HTTP 400: no: [redacted] no no")
+
+    run(work())
+
+
+def test_secrets_of_the_address_are_never_repeated() -> None:
+    async def work() -> None:
+        async def respond(request: Request) -> None:
+            await request.send(
+                answer("400 Bad Request", b"no query-secret, pass%77ord-secret, header-secret")
+            )
+
+        async with provider(respond) as server:
+            mux = HttpClient().mux()
+            url = server.url.replace("://", "://me:password-secret@") + "?key=query-secret"
+            mux.open(url, {"x-password": "header-secret"}, b"{}")
+            error = failure(await everything(mux)).error
+        assert error.message == "HTTP 400: no [redacted], [redacted], [redacted]"
+
+    run(work())
+
+
 def test_refused_connections() -> None:
     async def work() -> None:
         async with provider(lambda request: request.gone()) as server:
@@ -212,14 +246,79 @@ def test_refused_connections() -> None:
 
 def test_what_is_no_tls() -> None:
     async def work() -> None:
-        async with provider(lambda request: request.gone()) as server:
+        async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer("400 Bad Request", b"plain http only"))
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        async with server:
             mux = HttpClient().mux()
-            mux.open(server.url.replace("http://", "https://"), {}, b"{}", Timeouts(connect=2.0))
-            assert failure(await everything(mux)).error.code in {
-                "tls_failed",
-                "connect_timeout",
-                "connect_failed",
-            }
+            mux.open(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, b"{}")
+            error = failure(await everything(mux)).error
+        assert (error.code, error.retryable) == ("tls_failed", False)
+
+    run(work())
+
+
+ASKING = """
+import asyncio, sys
+from facilitair_rust import HttpClient
+async def main():
+    mux = HttpClient().mux()
+    mux.open(sys.argv[1], {}, b"{}")
+    print([delta async for batch in mux for delta in batch])
+asyncio.run(main())
+"""
+
+
+async def ask_elsewhere(url: str, **environment: str) -> str:
+    """What a process of its own gets, as certificates and proxies are read when a process starts."""
+    inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ASKING, url, env=inherited | environment, stdout=subprocess.PIPE
+    )
+    output, _ = await program.communicate()
+    return output.decode()
+
+
+async def said_hello(request: Request) -> None:
+    await request.send(HEAD, chunk(said("hello") + FINISH + DONE) + LAST)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
+def test_only_a_known_certificate_is_trusted(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+
+    async def work() -> None:
+        async with provider(said_hello, tls) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            refused = await ask_elsewhere(url)
+            assert "tls_failed" in refused
+            assert "retryable=False" in refused
+            assert server.requests == []
+            assert "text='hello'" in await ask_elsewhere(url, SSL_CERT_FILE=str(certificate))
+            none = await ask_elsewhere(url, SSL_CERT_FILE=str(tmp_path / "none.pem"), SSL_CERT_DIR="")
+            assert "tls_failed" in none
+            assert "apt-get install ca-certificates" in none
+
+    run(work())
+
+
+def test_a_machine_without_certificates_still_speaks_plain_http(tmp_path: Path) -> None:
+    nowhere = {"SSL_CERT_FILE": str(tmp_path / "none.pem"), "SSL_CERT_DIR": str(tmp_path)}
+
+    async def work() -> None:
+        async with provider(said_hello) as server:
+            assert "text='hello'" in await ask_elsewhere(server.url, **nowhere)
 
     run(work())
 
@@ -607,17 +706,6 @@ def test_a_closed_client_makes_no_mux() -> None:
         client.mux()
 
 
-PROXIED = """
-import asyncio
-from facilitair_rust import HttpClient
-async def main():
-    mux = HttpClient().mux()
-    mux.open("http://provider.invalid/v1/x", {}, b"")
-    print([delta async for batch in mux for delta in batch])
-asyncio.run(main())
-"""
-
-
 def test_the_proxy_of_the_environment_is_used() -> None:
     async def work() -> None:
         async def respond(request: Request) -> None:
@@ -632,7 +720,12 @@ def test_the_proxy_of_the_environment_is_used() -> None:
                 "no_proxy": "",
             }
             program = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", PROXIED, env=environment, stdout=subprocess.PIPE
+                sys.executable,
+                "-c",
+                ASKING,
+                "http://provider.invalid/v1/x",
+                env=environment,
+                stdout=subprocess.PIPE,
             )
             output, _ = await program.communicate()
             assert b"through" in output

@@ -42,7 +42,11 @@ pub enum ClientError {
 pub struct Client {
     http: reqwest::Client,
     io: Io,
+    has_certificates: bool,
 }
+
+const NO_CERTIFICATES: &str = "this machine has no CA certificates to check the provider's with; install them \
+    (apt-get install ca-certificates) or name a file of them in SSL_CERT_FILE";
 
 impl Client {
     /// A client of this process; starts the I/O thread if there is none.
@@ -53,18 +57,24 @@ impl Client {
         // Fails when the process has a provider already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let io = io_thread()?;
-        let http = reqwest::Client::builder()
-            .user_agent(user_agent)
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tcp_nodelay(true)
-            .pool_idle_timeout(IDLE)
-            .connector_layer(NoticeLayer)
-            .build()
-            .map_err(|error| ClientError::Setup(root_cause(&error)))?;
-        Ok(Self { http, io })
+        let settings = || {
+            reqwest::Client::builder()
+                .user_agent(user_agent)
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .tcp_nodelay(true)
+                .pool_idle_timeout(IDLE)
+                .connector_layer(NoticeLayer)
+        };
+        if let Ok(http) = settings().build() {
+            return Ok(Self { http, io, has_certificates: true });
+        }
+        // Providers on this machine and in its network need no certificates.
+        let http = settings().tls_certs_only([]).build();
+        let http = http.map_err(|error| ClientError::Setup(root_cause(&error)))?;
+        Ok(Self { http, io, has_certificates: false })
     }
 
     /// Where to spawn what this client's connections need.
@@ -86,7 +96,17 @@ impl Client {
         connection: Arc<Connection>,
     ) -> impl Future<Output = Result<reqwest::Response, StreamError>> + use<> {
         let sending = CONNECTION.scope(connection, self.http.execute(request));
-        async move { sending.await.map_err(|error| transport_error(&error)) }
+        let has_certificates = self.has_certificates;
+        async move {
+            let error = match sending.await {
+                Ok(response) => return Ok(response),
+                Err(error) => transport_error(&error),
+            };
+            if error.code == ErrorCode::TlsFailed && !has_certificates {
+                return Err(StreamError::new(ErrorCode::TlsFailed, NO_CERTIFICATES));
+            }
+            Err(error)
+        }
     }
 }
 
@@ -130,7 +150,9 @@ pub(super) fn request(
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("the URL must be http or https and name a host".to_owned()));
     }
-    let mut secrets: Vec<String> = url.password().map(str::to_owned).into_iter().collect();
+    let mut secrets: Vec<String> =
+        url.password().into_iter().chain([url.username()]).map(str::to_owned).collect();
+    secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
     let mut map = HeaderMap::with_capacity(headers.len() + 2);
     map.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
     map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -152,7 +174,7 @@ pub(super) fn request(
 }
 
 fn is_secret(header: &str) -> bool {
-    ["auth", "key", "token", "secret", "cookie"].iter().any(|part| header.contains(part))
+    ["auth", "key", "token", "secret", "cookie", "pass", "cred"].iter().any(|part| header.contains(part))
 }
 
 fn transport_error(error: &reqwest::Error) -> StreamError {
