@@ -26,7 +26,7 @@ __version__: str
 
 @final
 class Timeouts:
-    """The four clocks of one stream, in seconds. All must be positive and finite.
+    """The four clocks of one stream, in seconds. All must be positive and at most 1e7.
 
     `connect` runs until the connection stands, `first_content` from there to the first content (a head that comes
     late included), `between_content` from one content to the next, `total` over everything. Content and reasoning

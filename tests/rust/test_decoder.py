@@ -107,6 +107,57 @@ def test_a_clock_behind_the_finish_reason_finishes() -> None:
     assert isinstance(finished, Finished)
 
 
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    "junk", [b"data: {oops\n\n", b'data: {"choices":5}\n\n', b"data: " + b"x" * 2_000_000]
+)
+def test_junk_behind_the_finish_reason_finishes(junk: bytes) -> None:
+    (finished,) = opened().feed(FINISH + junk, 1.0)
+    assert isinstance(finished, Finished)
+
+
+@pytest.mark.parametrize(
+    "usage", ['{"prompt_tokens":-1,"completion_tokens":3}', '{"cost":"0.5","completion_tokens":3}']
+)
+def test_wrong_usage_costs_nothing_but_itself(usage: str) -> None:
+    (finished,) = opened().feed(FINISH + f'data: {{"usage":{usage}}}\n\ndata: [DONE]\n\n'.encode(), 1.0)
+    assert isinstance(finished, Finished)
+    assert finished.usage is not None
+    assert (finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cost_usd) == (
+        None,
+        3,
+        None,
+    )
+
+
+def test_a_refusal_is_explained_soon_or_not() -> None:
+    decoder = ChatDecoder(7, Timeouts(), 0.0)
+    decoder.head(400, [], 1.0)
+    decoder.feed(b"key sk-pro", 2.0)
+    assert decoder.deadline() == 6.0
+    (failed,) = decoder.expire(6.0)
+    assert isinstance(failed, Failed)
+    assert (failed.error.code, failed.error.message) == ("http_status", "HTTP 400: key")
+
+
+def test_names_of_the_provider_are_clean_and_short() -> None:
+    decoder = ChatDecoder(7, CLOCKS, 0.0)
+    decoder.add_secret("Bearer very-secret-value")
+    decoder.head(200, SSE, 0.5)
+    said = {
+        "model": "\x1b[31mvery-secret-value" + "m" * 900,
+        "choices": [{"delta": {}, "finish_reason": "\x07very-secret-value" + "r" * 900}],
+    }
+    (finished,) = decoder.feed(b"data: " + json.dumps(said).encode() + b"\n\ndata: [DONE]\n\n", 1.0)
+    assert isinstance(finished, Finished)
+    assert finished.model is not None
+    assert finished.model.startswith("[31m[redacted]mmm")
+    assert finished.reason.startswith("[redacted]rrr")
+    assert (len(finished.model), len(finished.reason)) == (200, 100)
+
+
 def test_done_without_a_reason_is_a_stop() -> None:
     (finished,) = opened().feed(b"data: [DONE]\n\n", 1.0)
     assert isinstance(finished, Finished)
@@ -150,7 +201,7 @@ def test_registered_secrets_are_never_repeated() -> None:
     )
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
-def test_clocks_are_positive_and_finite(bad: float) -> None:
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, 1e19])
+def test_clocks_are_positive_and_bounded(bad: float) -> None:
     with pytest.raises(ValueError, match="between_content"):
         Timeouts(between_content=bad)

@@ -9,7 +9,7 @@ use pyo3::types::PyList;
 use crate::delta::{self, Usage};
 use crate::errors::Error;
 
-/// The four clocks of one stream, in seconds. All must be positive and finite.
+/// The four clocks of one stream, in seconds. All must be positive and at most 1e7.
 ///
 /// `connect` runs until the connection stands, `first_content` from there to the first content (the head of
 /// the response included), `between_content` from one content to the next, `total` over everything.

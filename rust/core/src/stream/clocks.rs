@@ -10,6 +10,8 @@ use super::error::{ErrorCode, InvalidTimeouts, StreamError};
 
 /// How long usage and `[DONE]` may follow the finish reason.
 const ENDING: Seconds = 5.0;
+/// The longest any clock may run: four months, far from where instants overflow.
+pub const LONGEST: Seconds = 1e7;
 
 /// Seconds on whatever clock the owner uses.
 pub type Seconds = f64;
@@ -34,7 +36,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Checks that every clock is positive and finite.
+    /// Checks that every clock is positive and at most [`LONGEST`].
     ///
     /// # Errors
     /// The first clock that is not.
@@ -45,7 +47,7 @@ impl Timeouts {
             ("between_content", self.between_content),
             ("total", self.total),
         ];
-        match all.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+        match all.into_iter().find(|(_, value)| !(*value > 0.0 && *value <= LONGEST)) {
             None => Ok(self),
             Some((name, value)) => Err(InvalidTimeouts { name, value }),
         }
@@ -199,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_must_be_positive_and_finite() {
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+    fn timeouts_must_be_positive_and_bounded() {
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e19, LONGEST * 1.01] {
             assert!(Timeouts { total: bad, ..Timeouts::default() }.validated().is_err());
         }
     }

@@ -15,6 +15,10 @@ use super::sse::{Event, SseParser};
 const ERROR_BODY_LIMIT: usize = 64 << 10;
 /// Largest completion that is not streamed.
 const JSON_BODY_LIMIT: usize = 8 << 20;
+/// Longest finish reason kept, in code points.
+const REASON_LIMIT: usize = 100;
+/// Longest name of a model kept, in code points.
+const MODEL_LIMIT: usize = 200;
 
 #[derive(Debug)]
 enum Body {
@@ -84,7 +88,11 @@ impl ChatDecoder {
         self.body = match status {
             200..=299 if head.is_json => Body::Json(Vec::new()),
             200..=299 => Body::Events(SseParser::default()),
-            _ => Body::Refused(head.error(status), Vec::new()),
+            _ => {
+                // The status says enough; its explanation must come at once and end.
+                self.response.clocks.ending(now);
+                Body::Refused(head.error(status), Vec::new())
+            }
         };
     }
 
@@ -95,7 +103,7 @@ impl ChatDecoder {
                 let response = &mut self.response;
                 let fed = parser.feed(data, |event| response.event(&event, now, out));
                 if let Err(error) = fed {
-                    response.fail(StreamError::new(ErrorCode::TooLarge, error.to_string()), out);
+                    response.broken(StreamError::new(ErrorCode::TooLarge, error.to_string()), out);
                 }
             }
             Body::Json(body) if body.len() + data.len() > JSON_BODY_LIMIT => {
@@ -103,9 +111,12 @@ impl ChatDecoder {
                 self.response.fail(StreamError::new(ErrorCode::TooLarge, message), out);
             }
             Body::Json(body) => body.extend_from_slice(data),
-            Body::Refused(_, body) => {
+            Body::Refused(error, body) => {
                 let room = ERROR_BODY_LIMIT.saturating_sub(body.len());
                 body.extend_from_slice(&data[..data.len().min(room)]);
+                if body.len() == ERROR_BODY_LIMIT {
+                    self.response.refuse(error.clone(), body, true, out);
+                }
             }
             Body::Awaited | Body::Ended => {}
         }
@@ -121,7 +132,7 @@ impl ChatDecoder {
                 self.response.end_of_bytes(out);
             }
             Body::Json(body) => self.response.completion(&body, now, out),
-            Body::Refused(error, body) => self.response.refuse(error, &body, out),
+            Body::Refused(error, body) => self.response.refuse(error, &body, false, out),
             Body::Ended => {}
         }
         self.settle();
@@ -169,7 +180,7 @@ impl ChatDecoder {
         if let Some(error) = self.response.clocks.expired(now) {
             match std::mem::replace(&mut self.body, Body::Ended) {
                 // The status says more than the clock that ran out while its explanation was read.
-                Body::Refused(refused, body) => self.response.refuse(refused, &body, out),
+                Body::Refused(refused, body) => self.response.refuse(refused, &body, true, out),
                 Body::Events(_) if self.response.reason.is_some() => self.response.finish(out),
                 _ => self.response.fail(error, out),
             }
@@ -216,7 +227,7 @@ impl Response {
         } else if !data.is_empty() {
             match serde_json::from_str::<Chunk<'_>>(data) {
                 Ok(chunk) => self.chunk(&chunk, now, out),
-                Err(error) => self.fail(malformed(&error), out),
+                Err(error) => self.broken(malformed(&error), out),
             }
         }
         !self.done
@@ -250,12 +261,12 @@ impl Response {
     }
 
     fn envelope(&mut self, chunk: &Chunk<'_>) {
-        if let Some(usage) = chunk.usage.as_ref().and_then(|usage| usage.usage()) {
+        if let Some(usage) = chunk.usage.as_ref().and_then(|usage| usage.0.as_ref()?.usage()) {
             self.usage = Some(usage);
         }
         if let Some(model) = chunk.model.as_ref().filter(|model| !model.0.is_empty()) {
             if self.model.as_deref() != Some(&*model.0) {
-                self.model = Some(model.0.clone().into_owned());
+                self.model = Some(self.scrubber.clean_to(&model.0, MODEL_LIMIT));
             }
         }
     }
@@ -276,7 +287,7 @@ impl Response {
     /// Some providers send an empty reason with every chunk.
     fn finish_reason(&mut self, reason: Option<&str>, now: Seconds) {
         if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
-            self.reason = Some(reason.to_owned());
+            self.reason = Some(self.scrubber.clean_to(reason, REASON_LIMIT));
             self.clocks.ending(now);
         }
     }
@@ -304,14 +315,16 @@ impl Response {
     }
 
     fn end_of_bytes(&mut self, out: &mut Deltas) {
-        if self.done {
-            return;
-        }
-        if self.reason.is_some() { self.finish(out) } else { self.fail(truncated(), out) }
+        self.broken(truncated(), out);
     }
 
-    fn refuse(&mut self, error: StreamError, body: &[u8], out: &mut Deltas) {
-        let error = refusal::explain(error, body, &self.scrubber);
+    /// The bytes are of no use from here on, which hurts only what has not said why it finished.
+    fn broken(&mut self, error: StreamError, out: &mut Deltas) {
+        if self.reason.is_some() { self.finish(out) } else { self.fail(error, out) }
+    }
+
+    fn refuse(&mut self, error: StreamError, body: &[u8], is_cut: bool, out: &mut Deltas) {
+        let error = refusal::explain(error, body, is_cut, &self.scrubber);
         self.fail(error, out);
     }
 

@@ -2,13 +2,16 @@
 //!
 //! Only the first choice is read. Unknown and doubled fields are ignored (the last one counts), `null`
 //! is "absent", a lone surrogate becomes U+FFFD. Content may be a string or a list of parts; what stands in a
-//! part's `thinking` is reasoning. Everything else that has the wrong type makes the event malformed.
+//! part's `thinking` is reasoning. What usage says wrongly is "never said"; everything else that has the wrong
+//! type makes the event malformed.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::error::StreamError;
 
@@ -68,6 +71,9 @@ pub enum Delta {
     },
 }
 
+/// What a delta costs besides its text, so that many small ones count as much as a long one.
+pub const DELTA_BYTES: usize = 64;
+
 /// Deltas in order, in which neighbours of one kind become one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deltas {
@@ -92,7 +98,7 @@ impl Deltas {
         match delta {
             Delta::Content { text, chunks } => self.merge_content(Cow::Owned(text), chunks),
             Delta::Reasoning { text, chunks } => self.merge_reasoning(Cow::Owned(text), chunks),
-            end => self.items.push(end),
+            end => self.add(end),
         }
     }
 
@@ -108,7 +114,7 @@ impl Deltas {
         }
     }
 
-    /// Bytes of text held.
+    /// Bytes held: the text, and [`DELTA_BYTES`] for each delta.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -139,7 +145,7 @@ impl Deltas {
             last.push_str(&text);
             *count += chunks;
         } else {
-            self.items.push(Delta::Content { text: text.into_owned(), chunks });
+            self.add(Delta::Content { text: text.into_owned(), chunks });
         }
     }
 
@@ -150,8 +156,13 @@ impl Deltas {
             last.push_str(&text);
             *count += chunks;
         } else {
-            self.items.push(Delta::Reasoning { text: text.into_owned(), chunks });
+            self.add(Delta::Reasoning { text: text.into_owned(), chunks });
         }
+    }
+
+    fn add(&mut self, delta: Delta) {
+        self.bytes += DELTA_BYTES;
+        self.items.push(delta);
     }
 }
 
@@ -211,7 +222,7 @@ object! {
     /// One chunk of a stream, or a whole completion.
     Chunk {
         "choices" => choices: First<'a>,
-        "usage" => usage: WireUsage<'a>,
+        "usage" => usage: Lenient<WireUsage<'a>>,
         "model" => model: Str<'a>,
         "error" => error: serde_json::Value,
     }
@@ -246,9 +257,9 @@ object! {
         "prompt_tokens" => prompt: Count,
         "completion_tokens" => completion: Count,
         "prompt_cache_hit_tokens" => cache_hit: Count,
-        "prompt_tokens_details" => prompt_details: PromptDetails<'a>,
-        "completion_tokens_details" => completion_details: CompletionDetails<'a>,
-        "cost" => cost: f64,
+        "prompt_tokens_details" => prompt_details: Lenient<PromptDetails<'a>>,
+        "completion_tokens_details" => completion_details: Lenient<CompletionDetails<'a>>,
+        "cost" => cost: Lenient<f64>,
     }
 }
 
@@ -280,17 +291,20 @@ impl Message<'_> {
 impl WireUsage<'_> {
     /// The usage, or `None` where the object said nothing.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let count = |count: &Option<Count>| count.as_ref().map(|count| count.0);
+        let count = |count: &Option<Count>| count.as_ref().and_then(Count::value);
         let usage = Usage {
             input_tokens: count(&self.prompt),
             output_tokens: count(&self.completion),
             cached_input_tokens: self
                 .prompt_details
                 .as_ref()
-                .and_then(|details| count(&details.cached))
+                .and_then(|details| count(&details.0.as_ref()?.cached))
                 .or(count(&self.cache_hit)),
-            reasoning_tokens: self.completion_details.as_ref().and_then(|details| count(&details.reasoning)),
-            cost_usd: self.cost.filter(|cost| cost.is_finite()),
+            reasoning_tokens: self
+                .completion_details
+                .as_ref()
+                .and_then(|details| count(&details.0.as_ref()?.reasoning)),
+            cost_usd: self.cost.as_ref().and_then(|cost| cost.0.filter(|cost| COSTS.contains(cost))),
         };
         (usage != Usage::default()).then_some(usage)
     }
@@ -399,20 +413,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
     }
 }
 
-/// A token count; some proxies write 12.0.
+/// A value that counts as absent when it is something else.
 #[derive(Debug)]
-pub(super) struct Count(u64);
+pub(super) struct Lenient<T>(pub(super) Option<T>);
 
-impl<'de> Deserialize<'de> for Count {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = f64::deserialize(deserializer)?;
-        if !(0.0..=9e15).contains(&value) {
-            return Err(de::Error::custom("a token count must be a natural number"));
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(Self(value as u64))
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
     }
 }
+
+/// A token count; some proxies write 12.0.
+type Count = Lenient<f64>;
+
+impl Count {
+    fn value(&self) -> Option<u64> {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        self.0.filter(|count| COUNTS.contains(count)).map(|count| count as u64)
+    }
+}
+
+/// Token counts that f64 holds exactly.
+const COUNTS: RangeInclusive<f64> = 0.0..=9e15;
+/// US dollars that one response may cost.
+const COSTS: RangeInclusive<f64> = 0.0..=1e9;
 
 #[cfg(test)]
 mod tests {
@@ -459,6 +484,24 @@ mod tests {
     }
 
     #[test]
+    fn wrong_usage_is_absent() {
+        let wrong =
+            ["-1", "1e300", "1e999", "18446744073709551616", r#""12""#, "true", "[1]", r#"{"usd":1}"#];
+        for value in wrong {
+            let json = format!(
+                r#"{{"usage":{{"prompt_tokens":{value},"completion_tokens":3,"cost":{value},
+                    "prompt_tokens_details":{value},"completion_tokens_details":{{"reasoning_tokens":{value}}}}}}}"#
+            );
+            let chunk: Chunk<'_> = serde_json::from_str(&json).unwrap();
+            let usage = chunk.usage.unwrap().0.unwrap().usage();
+            assert_eq!(usage, Some(Usage { output_tokens: Some(3), ..Usage::default() }), "{value}");
+            let json = format!(r#"{{"usage":{value}}}"#);
+            let chunk: Chunk<'_> = serde_json::from_str(&json).unwrap();
+            assert_eq!(chunk.usage.and_then(|usage| usage.0?.usage()), None, "{value}");
+        }
+    }
+
+    #[test]
     fn only_the_first_choice_counts() {
         let chunk: Chunk<'_> =
             serde_json::from_str(r#"{"choices":[{"delta":{"content":"a"}},{"delta":5}],"x":[1]}"#).unwrap();
@@ -474,7 +517,7 @@ mod tests {
         more.content("b");
         more.reasoning("r");
         deltas.append(&mut more);
-        assert_eq!((deltas.bytes(), more.bytes(), more.is_empty()), (3, 0, true));
+        assert_eq!((deltas.bytes(), more.bytes(), more.is_empty()), (3 + 2 * DELTA_BYTES, 0, true));
         let merged = Delta::Content { text: "ab".into(), chunks: 2 };
         assert_eq!(deltas.into_vec(), [merged, Delta::Reasoning { text: "r".into(), chunks: 1 }]);
     }

@@ -18,7 +18,7 @@ use super::turn;
 /// Names a stream within its multiplexer.
 pub type StreamId = u64;
 
-/// Text in one batch; enough to spread the cost of a wake, little enough for the consumer to stay quick.
+/// Bytes in one batch; enough to spread the cost of a wake, little enough for the consumer to stay quick.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Called on the I/O thread, or by [`Mux::wake`]; must not block.
@@ -206,7 +206,8 @@ impl Shared {
         Some(id)
     }
 
-    fn refuse(&self, id: StreamId, error: StreamError) {
+    /// Ends a stream from outside of its transfer.
+    pub(super) fn refuse(&self, id: StreamId, error: StreamError) {
         let mut failed = Deltas::default();
         failed.push(Delta::Failed { error, usage: None });
         if self.add_to(id, &mut failed, true).wake {
@@ -266,5 +267,48 @@ impl State {
             batch.extend(held.into_vec().into_iter().map(|delta| (id, delta)));
         }
         batch
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::stream::error::ErrorCode;
+
+    fn mux() -> Mux {
+        Mux::new(Client::new("test").unwrap(), 1 << 16, Box::new(|| {})).unwrap()
+    }
+
+    #[test]
+    fn a_transfer_that_panics_ends_its_stream() {
+        let mux = mux();
+        let signals = Arc::new(Signals::default());
+        let id = mux.shared.add(Arc::clone(&signals)).unwrap();
+        let shared = Arc::clone(&mux.shared);
+        let panicked = std::thread::spawn(move || {
+            let _transfer = Transfer::new(id, shared, signals, Timeouts::default(), &[]);
+            std::panic::resume_unwind(Box::new("a bug"));
+        });
+        assert!(panicked.join().is_err());
+        let [(failed, Delta::Failed { error, .. })] = &mux.take()[..] else { panic!("no end") };
+        assert_eq!((*failed, error.code), (id, ErrorCode::ProviderError));
+        assert!(mux.is_finished());
+    }
+
+    #[test]
+    fn many_small_deltas_fill_a_buffer_and_a_batch() {
+        let mux = mux();
+        for _ in 0..100 {
+            let id = mux.shared.add(Arc::new(Signals::default())).unwrap();
+            let mut got = Deltas::default();
+            while !mux.shared.add_to(id, &mut got, false).full {
+                got.content("a");
+                got.reasoning("b");
+            }
+        }
+        let batch = mux.take().len();
+        assert!(batch < BATCH_BYTES / 50, "{batch}");
+        assert!(!mux.take().is_empty());
     }
 }

@@ -30,13 +30,14 @@ impl Head {
                 "retry-after" => retry_after = Some(value),
                 "retry-after-ms" => retry_after_ms = value.trim().parse::<f64>().ok().map(|ms| ms / 1000.0),
                 "date" => date = httpdate::parse_http_date(value).ok(),
-                "location" => head.location = Some(without_query(value)),
+                "location" => head.location = Some(public_part(value)),
                 _ => {}
             }
         }
+        let is_wait = |seconds: &f64| seconds.is_finite() && *seconds >= 0.0;
         head.retry_after_s = retry_after_ms
-            .or_else(|| retry_after.and_then(|value| seconds(value, date)))
-            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .filter(is_wait)
+            .or_else(|| retry_after.and_then(|value| seconds(value, date)).filter(is_wait))
             .map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
         head
     }
@@ -61,8 +62,17 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-fn without_query(location: &str) -> String {
-    location.split(['?', '#']).next().unwrap_or("").to_owned()
+/// Neither what asks nor who asks: both may be secret.
+fn public_part(location: &str) -> String {
+    let bare = location.split(['?', '#']).next().unwrap_or("");
+    match bare.split_once("//") {
+        None => bare.to_owned(),
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}//{host}{path}")
+        }
+    }
 }
 
 /// Seconds, or an HTTP date against the provider's own clock where it sent it.
@@ -85,7 +95,7 @@ fn status_code(status: u16, otherwise: ErrorCode) -> ErrorCode {
 }
 
 /// Adds the provider's own words to the error of its status.
-pub(super) fn explain(mut error: StreamError, body: &[u8], scrubber: &Scrubber) -> StreamError {
+pub(super) fn explain(mut error: StreamError, body: &[u8], is_cut: bool, scrubber: &Scrubber) -> StreamError {
     let said = match serde_json::from_slice::<Value>(body) {
         Ok(value) => {
             if is_out_of_quota(&value) {
@@ -93,7 +103,7 @@ pub(super) fn explain(mut error: StreamError, body: &[u8], scrubber: &Scrubber) 
             }
             message(&value)
         }
-        Err(_) => plain(body),
+        Err(cause) => plain(body, is_cut || cause.is_eof()),
     };
     let said = said.filter(|said| !said.trim().is_empty());
     error.message = scrubber.clean(&match said {
@@ -103,9 +113,11 @@ pub(super) fn explain(mut error: StreamError, body: &[u8], scrubber: &Scrubber) 
     error
 }
 
-fn plain(body: &[u8]) -> Option<String> {
+/// The last word of a body that was cut is dropped: it may be the beginning of a key.
+fn plain(body: &[u8], is_cut: bool) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    (!text.trim_start().starts_with('<')).then(|| text.into_owned())
+    let end = if is_cut { text.rfind(char::is_whitespace).unwrap_or(0) } else { text.len() };
+    (!text.trim_start().starts_with('<')).then(|| text[..end].to_owned())
 }
 
 /// Whether the `error` field of a chunk reports anything.
@@ -189,7 +201,7 @@ mod tests {
 
     fn explained(status: u16, headers: &[(&str, &str)], body: &str) -> StreamError {
         let head = Head::read(headers.iter().copied());
-        explain(head.error(status), body.as_bytes(), &Scrubber::default())
+        explain(head.error(status), body.as_bytes(), false, &Scrubber::default())
     }
 
     #[test]
@@ -232,6 +244,7 @@ mod tests {
         assert_eq!(wait(&[("Retry-After", "7")]), Some(7.0));
         assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(0.25));
         let date = ("date", "Sat, 21 Nov 2026 08:00:00 GMT");
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "nan")]), Some(7.0));
         assert_eq!(wait(&[date, ("retry-after", "Sat, 21 Nov 2026 08:00:30 GMT")]), Some(30.0));
         assert_eq!(wait(&[date, ("retry-after", "Sat, 21 Nov 2026 07:00:00 GMT")]), Some(0.0));
         assert_eq!(wait(&[("retry-after", "soon")]), None);
@@ -247,9 +260,20 @@ mod tests {
 
     #[test]
     fn a_redirect_says_why_it_is_refused() {
-        let error = explained(307, &[("location", "https://other/x?token=1")], "");
+        let error = explained(307, &[("location", "https://me:hunter2@other/x?token=1")], "");
         assert!(error.message.contains("redirected to https://other/x (HTTP 307)"), "{}", error.message);
         assert!(!error.retryable);
+    }
+
+    #[test]
+    fn the_beginning_of_a_key_at_a_cut_is_dropped() {
+        let cut = |body: &str| {
+            let head = Head::default().error(400);
+            explain(head, body.as_bytes(), true, &Scrubber::default()).message
+        };
+        assert_eq!(cut("the key zq9-Sec"), "HTTP 400: the key");
+        assert_eq!(cut("zq9-Sec"), "HTTP 400");
+        assert_eq!(explained(400, &[], r#"{"error": "key zq9-Sec"#).message, r#"HTTP 400: {"error": "key"#);
     }
 
     #[test]

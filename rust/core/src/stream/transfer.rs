@@ -10,10 +10,10 @@ use reqwest::{Request, Response};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::clocks::{Seconds, Timeouts};
+use super::clocks::{LONGEST, Seconds, Timeouts};
 use super::decoder::ChatDecoder;
 use super::delta::Deltas;
-use super::error::StreamError;
+use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
 use super::mux::{Shared, StreamId};
 use super::turn::{self, Awaited};
@@ -28,7 +28,8 @@ fn now() -> Seconds {
 }
 
 fn instant(at: Seconds) -> Instant {
-    *EPOCH + Duration::try_from_secs_f64(at).unwrap_or_default()
+    let after = Duration::try_from_secs_f64(at).unwrap_or_default();
+    EPOCH.checked_add(after).unwrap_or_else(|| *EPOCH + Duration::from_secs_f64(LONGEST))
 }
 
 /// From the consumer to one stream; both keep until they are seen.
@@ -45,6 +46,7 @@ pub(super) struct Transfer {
     decoder: ChatDecoder,
     got: Deltas,
     full: bool,
+    ended: bool,
     awaited: Option<Awaited>,
 }
 
@@ -58,7 +60,16 @@ impl Transfer {
     ) -> Self {
         let mut decoder = ChatDecoder::new(timeouts, now());
         secrets.iter().for_each(|secret| decoder.add_secret(secret));
-        Self { id, shared, signals, decoder, got: Deltas::default(), full: false, awaited: None }
+        Self {
+            id,
+            shared,
+            signals,
+            decoder,
+            got: Deltas::default(),
+            full: false,
+            ended: false,
+            awaited: None,
+        }
     }
 
     pub(super) async fn run(mut self, client: Client, request: Request) {
@@ -176,7 +187,18 @@ impl Transfer {
     fn deliver(&mut self) {
         if !self.got.is_empty() {
             self.awaited = None;
-            self.full = self.shared.deliver(self.id, &mut self.got, self.decoder.done());
+            self.ended = self.decoder.done();
+            self.full = self.shared.deliver(self.id, &mut self.got, self.ended);
+        }
+    }
+}
+
+impl Drop for Transfer {
+    /// A panic must not leave a stream without an end.
+    fn drop(&mut self) {
+        if !self.ended {
+            let message = "an internal error ended the transfer; this is a bug of Facilitair";
+            self.shared.refuse(self.id, StreamError::new(ErrorCode::ProviderError, message));
         }
     }
 }
