@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import websockets
 from facilitair import events as ev
 from facilitair.config import ServerConfig
 from facilitair.simulator.brain import Brain, Script
+from tests.cli.command import start
 from tests.live import KEY as PROVIDER_KEY
 from tests.live import until
 
@@ -550,3 +552,25 @@ def test_no_key_and_no_ticket_is_ever_logged_or_answered(caplog: pytest.LogCaptu
     for secret in (KEY, OTHER_KEY, PROVIDER_KEY, wrong, ticket):
         assert secret not in logged
         assert not [text for text in said if secret in text]
+
+
+def test_the_command_writes_no_key_that_the_user_has_set(tmp_path: Path) -> None:
+    (tmp_path / "facilitair.toml").write_text('[models]\nprovider = "simulator"\n')
+    with start("serve", "--port", "0", cwd=tmp_path, FACILITAIR_SERVER_KEYS=f"{KEY} {OTHER_KEY}") as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().strip()
+            with httpx.Client(base_url=url, timeout=20) as client:
+                assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+                assert client.get(f"/v1/models?api_key={KEY}").status_code == 401
+                assert client.get(f"/nothing/{KEY}?key={KEY}").status_code == 404
+                assert (
+                    client.get("/v1/models", headers={"X-API-Key": OTHER_KEY, "Host": KEY}).status_code == 403
+                )
+        finally:
+            process.terminate()
+            out, errors = process.communicate(timeout=20)
+    assert url.startswith("http://127.0.0.1:")
+    for key in (KEY, OTHER_KEY):
+        assert key not in (out + errors).decode()
+    assert process.returncode == 0
