@@ -15,7 +15,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Annotated, Any, Final, Self, TypeVar, Unpack
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -306,7 +306,7 @@ class RemoteRun:
 
 
 class _Started(msgspec.Struct):
-    stream_id: str
+    stream_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]  # it is shown on terminals
 
 
 class _UnreachableError(ServerError):

@@ -65,6 +65,7 @@ def test_a_run_elsewhere_is_told_and_answered_as_one_here(tmp_path: Path, server
     assert b"Architect starts on" in done.stderr
     recorded = list(read_recording(tmp_path / "r.jsonl"))
     assert json.loads((tmp_path / "r.jsonl").read_bytes().splitlines()[0])["task"] == TASK
+    assert f"the run is {recorded[0].stream_id}" in done.stderr.decode()  # type: ignore[union-attr]
     again = run("attach", recorded[0].stream_id, *where, "--json", cwd=tmp_path, **env)  # type: ignore[union-attr]
     assert again.returncode == 0
     shown = events_of(again.stdout)

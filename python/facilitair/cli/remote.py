@@ -52,6 +52,9 @@ async def collaborate(
         run = client.collaborate(request.task, request.context, **options)
         with Interrupts(lambda: stopping.append(asyncio.create_task(_cancel(run, watching)))):
             try:
+                stream_id = await run.start()
+                if args.verbosity != "quiet":
+                    say(f"the run is {stream_id}; `facilitair attach {stream_id}` watches it from elsewhere")
                 return await view(args, run)
             finally:
                 await asyncio.gather(*stopping)
