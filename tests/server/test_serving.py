@@ -1,0 +1,76 @@
+"""The server as a process: it stops in time, and tells everybody who watches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+from httpx_sse import aconnect_sse
+
+from facilitair import events as ev
+from tests.live import LIVENESS_S
+
+from .harness import known
+from .soak import KEY, process
+from .soak import soak as soak_for
+
+STREAMS = 50
+STOP_S = 5.0
+
+
+def test_a_stop_tells_every_viewer_and_takes_less_than_five_seconds() -> None:
+    async def run(url: str, pid: int) -> tuple[list[list[ev.AnyEvent]], float]:
+        headers = {"X-API-Key": KEY}
+        limits = httpx.Limits(max_connections=None)
+        async with (
+            asyncio.timeout(2 * LIVENESS_S),
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=LIVENESS_S, limits=limits) as http,
+        ):
+            started = [
+                await http.post("/api/stream/task", json={"task": "Sort a list"}) for _ in range(STREAMS)
+            ]
+            ids = [answer.json()["stream_id"] for answer in started]
+            watching = [asyncio.create_task(watch(http, stream_id)) for stream_id in ids]
+            while not (await http.get(f"/api/stream/status/{ids[-1]}")).json()["viewers"]:
+                pass
+            stopped = time.monotonic()
+            os.kill(pid, signal.SIGTERM)
+            seen = await asyncio.gather(*watching)
+            return seen, stopped
+
+    async def watch(http: httpx.AsyncClient, stream_id: str) -> list[ev.AnyEvent]:
+        async with aconnect_sse(http, "GET", f"/api/stream/events/{stream_id}") as source:
+            return [known(sse.data) async for sse in source.aiter_sse()]
+
+    with (
+        process("provide", "60") as (_, provider),
+        process("serve", str(STREAMS), OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
+    ):
+        seen, stopped = asyncio.run(run(url, pid))
+        while not _has_ended(pid):
+            time.sleep(0.01)
+        took = time.monotonic() - stopped
+
+    for events in seen:
+        assert isinstance(events[-1], ev.TaskCancelledEvent)
+        assert events[-1].reason == "the server is shutting down"
+        assert any(
+            isinstance(e, ev.SystemMessageEvent) and "shutting down" in e.message for e in events[-40:]
+        )
+        assert len([e for e in events if isinstance(e, ev.TERMINAL)]) == 1
+    assert took < STOP_S
+
+
+def _has_ended(pid: int) -> bool:
+    # Its parent, this process, has not asked for it yet.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_many_streams_with_viewers_that_stall_and_reconnect() -> None:
+    report = asyncio.run(asyncio.wait_for(soak_for(4, streams=20), 50))
+    assert report.wrong == []
+    assert report.reconnections > 0
