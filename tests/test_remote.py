@@ -204,6 +204,21 @@ async def test_a_wrong_key_is_named_nowhere(server: str, key: str | None) -> Non
         assert key is None or key not in f"{caught.value!r} {client!r} {vars(client)}"
 
 
+def test_no_part_of_a_client_shows_its_key() -> None:
+    async def shown(client: RemoteClient) -> str:
+        async with client:
+            return f"{client!r} {vars(client)!r} {client._http.headers!r} {client.collaborate('x')!r}"
+
+    assert KEY not in asyncio.run(shown(RemoteClient("http://localhost", KEY)))
+
+
+@in_loop
+async def test_no_proxy_is_asked_for_this_machine(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with RemoteClient(server, KEY) as client:
+        assert await client.collaborate("x").start()
+
+
 @in_loop
 async def test_nobody_there_is_said_at_once() -> None:
     async with RemoteClient("http://127.0.0.1:1", KEY) as client:

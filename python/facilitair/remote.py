@@ -64,9 +64,7 @@ class RemoteClient:
             timeout=httpx2.Timeout(_CONNECT_S, read=_SILENCE_S),
             limits=httpx2.Limits(max_connections=None),
             follow_redirects=False,  # the key is for this host
-            trust_env=not is_private_host(
-                urlsplit(self._base_url).hostname or ""
-            ),  # no proxy on the way there
+            trust_env=not _is_here(urlsplit(self._base_url).hostname or ""),  # a proxy is elsewhere
         )
 
     def __repr__(self) -> str:
@@ -360,7 +358,7 @@ def _headers(key: Secret | None) -> dict[str, str]:
     value = key.reveal()
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigError("the server's key is not printable ASCII without blanks; check FAC_API_KEY.")
-    return {"X-API-Key": value}
+    return {"Authorization": f"Bearer {value}"}  # the one header that httpx2 leaves out of its `repr`
 
 
 def _encoded(task: str, context: Mapping[str, Any] | None, options: RunOptions) -> bytes:
