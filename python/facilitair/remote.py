@@ -52,7 +52,7 @@ class RemoteStatus(msgspec.Struct, frozen=True, kw_only=True):
 class RemoteClient:
     """Runs on the server at `base_url`; an async context manager, or call `aclose`.
 
-    `base_url` is such as `https://host` or `http://127.0.0.1:8000`; plain http is taken for this machine and private
+    `base_url` is such as `https://host` or `http://127.0.0.1:8420`; plain http is taken for this machine and private
     networks only, because it shows the key to the network. Raises `ConfigError`.
     """
 
@@ -331,7 +331,7 @@ def _checked_url(url: str) -> str:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ConfigError(
-            "the server's address is no URL; write something like https://host or http://127.0.0.1:8000."
+            "the server's address is no URL; write something like https://host or http://127.0.0.1:8420."
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigError(
