@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk
+from starlette.types import Message
 
 from facilitair import events as ev
 from facilitair.config import ServerConfig
 from facilitair.fold import answer, fold
+from facilitair.server import openai_api
 from facilitair.server.openai_api import LEFT, Transcript
+from facilitair.server.runs import TaskSpec
 from tests.live import Prompts, brain, until
 
 from .harness import KEY, Served, served
@@ -224,6 +227,34 @@ def test_a_client_that_leaves_without_an_answer_stops_the_run(model: str) -> Non
             await until(lambda: at.simulator.open_streams == 0)
             (record,) = at.runs.records()
             await until(lambda: record.log.ended)
+
+        assert record.state.status == "cancelled"
+
+    asyncio.run(run())
+
+
+def test_a_client_that_reads_nothing_any_more_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_api, "STALLED_S", 0.05)
+
+    async def run() -> None:
+        async with served() as at:
+            spec = TaskSpec("Sort", strategy="alone", models="openai/steady")
+            record = await at.runs.start(spec, "me")
+            pieces = openai_api.Reply(record, "m").stream(include_usage=False)
+            sent = 0
+
+            async def receive() -> Message:
+                return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+            async def send(message: Message) -> None:
+                nonlocal sent
+                sent += 1
+                if sent > 5:
+                    await asyncio.get_running_loop().create_future()
+
+            await openai_api.OwnedStream(record, pieces, 10)({}, receive, send)
+            await until(lambda: record.log.ended)
+            await until(lambda: at.simulator.open_streams == 0)
 
         assert record.state.status == "cancelled"
 
