@@ -367,6 +367,51 @@ def test_a_completion_that_was_not_streamed() -> None:
     assert deltas[-1].reason == "length"
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (
+            b'\n {"error": {"message": "bad model", "type": "invalid_request_error"}}',
+            "provider_error",
+            "bad model",
+        ),
+        (b"<html>Sign in</html>", "malformed", "the response is a web page"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/plain", "application/json"])
+def test_the_body_tells_what_it_is_not_its_type(body: bytes, code: str, message: str, kind: str) -> None:
+    error = failure(ask_bytes(answer("200 OK", body, f"content-type: {kind}"))).error
+    assert (error.code, error.retryable) == (code, False)
+    assert error.message.startswith(message)
+
+
+def test_a_stream_declared_as_json() -> None:
+    deltas = ask_bytes(answer("200 OK", said("a") + FINISH + DONE, "content-type: application/json"))
+    assert text(deltas) == "a"
+    assert isinstance(deltas[-1], Finished)
+
+
+def test_other_choices_are_ignored() -> None:
+    other = event({"choices": [{"index": 1, "delta": {"content": "other"}, "finish_reason": "length"}]})
+    deltas = ask_bytes(HEAD, chunk(other + said("a") + other + FINISH + DONE) + LAST)
+    assert text(deltas) == "a"
+    assert isinstance(deltas[-1], Finished)
+    assert deltas[-1].reason == "stop"
+
+
+def test_a_proxy_that_wants_a_password_is_not_asked_again() -> None:
+    async def respond(request: Request) -> None:
+        await request.send(answer("407 Proxy Authentication Required", b""))
+
+    async def work() -> None:
+        async with provider(respond) as proxy:
+            output = await ask_elsewhere("https://provider.invalid/", HTTPS_PROXY=proxy.url, NO_PROXY="")
+        assert "connect_failed" in output
+        assert "retryable=False" in output
+
+    run(work())
+
+
 def test_a_key_never_follows_a_redirect() -> None:
     async def work() -> None:
         seen: list[str] = []

@@ -24,6 +24,8 @@ const MODEL_LIMIT: usize = 200;
 enum Body {
     /// The head has not arrived.
     Awaited,
+    /// Its first byte tells what it is; content types do not, as proxies set them at will.
+    Opening,
     Events(SseParser),
     Json(Vec<u8>),
     Refused(StreamError, Vec<u8>),
@@ -86,8 +88,7 @@ impl ChatDecoder {
         self.response.clocks.connected(now);
         let head = refusal::Head::read(headers);
         self.body = match status {
-            200..=299 if head.is_json => Body::Json(Vec::new()),
-            200..=299 => Body::Events(SseParser::default()),
+            200..=299 => Body::Opening,
             _ => {
                 // The status says enough; its explanation must come at once and end.
                 self.response.clocks.ending(now);
@@ -97,7 +98,16 @@ impl ChatDecoder {
     }
 
     /// Bytes of the body.
-    pub fn feed(&mut self, data: &[u8], now: Seconds, out: &mut Deltas) {
+    pub fn feed(&mut self, mut data: &[u8], now: Seconds, out: &mut Deltas) {
+        if matches!(self.body, Body::Opening) {
+            data = data.trim_ascii_start();
+            self.body = match data {
+                [] => Body::Opening,
+                [b'{', ..] => Body::Json(Vec::new()),
+                [b'<', ..] => return self.fail(web_page(), out),
+                _ => Body::Events(SseParser::default()),
+            };
+        }
         match &mut self.body {
             Body::Events(parser) => {
                 let response = &mut self.response;
@@ -118,7 +128,7 @@ impl ChatDecoder {
                     self.response.refuse(error.clone(), body, true, out);
                 }
             }
-            Body::Awaited | Body::Ended => {}
+            Body::Awaited | Body::Opening | Body::Ended => {}
         }
         self.settle();
     }
@@ -127,6 +137,7 @@ impl ChatDecoder {
     pub fn eof(&mut self, now: Seconds, out: &mut Deltas) {
         match std::mem::replace(&mut self.body, Body::Ended) {
             Body::Awaited => self.response.fail(broke_before_head(), out),
+            Body::Opening => self.response.fail(truncated(), out),
             Body::Events(mut parser) => {
                 self.response.last_event(&mut parser, now, out);
                 self.response.end_of_bytes(out);
@@ -215,6 +226,11 @@ impl ChatDecoder {
 
 fn broke_before_head() -> StreamError {
     StreamError::new(ErrorCode::ConnectFailed, "the connection ended before the response began")
+}
+
+fn web_page() -> StreamError {
+    let message = "the response is a web page where a completion was expected; check the URL";
+    StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) }
 }
 
 impl Response {

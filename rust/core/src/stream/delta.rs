@@ -1,6 +1,6 @@
 //! What one chat-completion event says, and the deltas made of it.
 //!
-//! Only the first choice is read. Unknown and doubled fields are ignored (the last one counts), `null`
+//! Only the choice numbered 0 is read. Unknown and doubled fields are ignored (the last one counts), `null`
 //! is "absent", a lone surrogate becomes U+FFFD. Content may be a string or a list of parts; what stands in a
 //! part's `thinking` is reasoning. What usage says wrongly is "never said"; everything else that has the wrong
 //! type makes the event malformed.
@@ -230,6 +230,7 @@ object! {
 
 object! {
     Choice {
+        "index" => index: Count,
         "delta" => delta: Message<'a>,
         "message" => message: Message<'a>,
         "finish_reason" => finish_reason: Str<'a>,
@@ -265,6 +266,12 @@ object! {
 
 object! { PromptDetails { "cached_tokens" => cached: Count, } }
 object! { CompletionDetails { "reasoning_tokens" => reasoning: Count, } }
+
+impl Choice<'_> {
+    fn is_first(&self) -> bool {
+        self.index.as_ref().and_then(Count::value).is_none_or(|index| index == 0)
+    }
+}
 
 impl Message<'_> {
     /// Text for the reader. A refusal is what the model says instead of content.
@@ -387,7 +394,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
     }
 }
 
-/// The first element of a list; the rest is skipped.
+/// The choice numbered 0, or the first that has no number; the rest is skipped.
 #[derive(Debug)]
 pub(super) struct First<'a>(pub(super) Option<Choice<'a>>);
 
@@ -403,7 +410,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First<'a>, A::Error> {
-                let first = seq.next_element()?;
+                let mut first = None;
+                while let Some(choice) = seq.next_element::<Choice<'a>>()? {
+                    if choice.is_first() {
+                        first = Some(choice);
+                        break;
+                    }
+                }
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(First(first))
             }
@@ -507,6 +520,9 @@ mod tests {
             serde_json::from_str(r#"{"choices":[{"delta":{"content":"a"}},{"delta":5}],"x":[1]}"#).unwrap();
         let content = chunk.choices.unwrap().0.unwrap().delta.unwrap().content().into_owned();
         assert_eq!(content, "a");
+        let second: Chunk<'_> =
+            serde_json::from_str(r#"{"choices":[{"index":1,"delta":{"content":"b"}}]}"#).unwrap();
+        assert!(second.choices.unwrap().0.is_none());
     }
 
     #[test]

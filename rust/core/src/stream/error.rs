@@ -117,7 +117,7 @@ impl StreamError {
 
 /// Timeouts that are not positive or too long.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("timeout {name}={value} must be positive and at most {} s", super::clocks::LONGEST)]
+#[error("timeout {name}={value:?} must be positive and at most {} s", super::clocks::LONGEST)]
 pub struct InvalidTimeouts {
     /// Which clock.
     pub name: &'static str,

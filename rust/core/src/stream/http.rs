@@ -184,7 +184,11 @@ fn transport_error(error: &reqwest::Error) -> StreamError {
         () if is_tls(error) => ErrorCode::TlsFailed,
         () => ErrorCode::ConnectFailed,
     };
-    StreamError::new(code, if error.is_connect() { format!("cannot connect: {cause}") } else { cause })
+    // The proxy asks for credentials, which no retry brings.
+    let retryable = code == ErrorCode::ConnectFailed && !cause.contains("proxy authorization required");
+    let error =
+        StreamError::new(code, if error.is_connect() { format!("cannot connect: {cause}") } else { cause });
+    StreamError { retryable, ..error }
 }
 
 /// The innermost error says what happened; the ones around it only repeat the URL.

@@ -15,7 +15,6 @@ const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
 /// The headers that matter.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    pub(super) is_json: bool,
     retry_after_s: Option<f64>,
     location: Option<String>,
 }
@@ -26,7 +25,6 @@ impl Head {
         let (mut retry_after, mut retry_after_ms, mut date) = (None, None, None);
         for (name, value) in headers {
             match name.to_ascii_lowercase().as_str() {
-                "content-type" => head.is_json = is_json(value),
                 "retry-after" => retry_after = Some(value),
                 "retry-after-ms" => retry_after_ms = value.trim().parse::<f64>().ok().map(|ms| ms / 1000.0),
                 "date" => date = httpdate::parse_http_date(value).ok(),
@@ -55,11 +53,6 @@ impl Head {
         error.retry_after_s = self.retry_after_s;
         error
     }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 /// Neither what asks nor who asks: both may be secret.
