@@ -185,7 +185,8 @@ class Mux:
     """Merges many chat streams; each batch holds what arrived since the last one.
 
     `async for batch in mux` ends when every stream opened so far has ended and been delivered, or after `close`.
-    One stream buffers at most `buffered_bytes`, 64 for each delta included; past that its socket is not read until Python takes a batch.
+    One stream buffers at most `buffered_bytes`, 64 for each delta included; past that its socket is not read until
+    Python takes a batch.
     Belongs to one event loop (the one that first waits).
     """
 
