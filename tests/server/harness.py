@@ -14,7 +14,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 
 from facilitair import Client, Config
 from facilitair import events as ev
-from facilitair.config import AgentConfig, ServerConfig, StrategyConfig
+from facilitair.config import AgentConfig, PriceConfig, ServerConfig, StrategyConfig
 from facilitair.server.runs import Runs
 from facilitair.server.serving import Server, listen, make_server
 from facilitair.server.settings import server_settings
@@ -79,10 +79,13 @@ async def served(
     settings: ServerConfig | None = None,
     script: Brain | None = None,
     speed: float = 1.0,
+    prices: Mapping[str, PriceConfig] | None = None,
     send_buffer: int | None = None,
 ) -> AsyncIterator[Served]:
     """Run a server whose provider is a simulator that it takes for OpenAI; nothing may hang."""
-    config = Config(strategy={"alone": ALONE}, server=settings or ServerConfig(port=0))
+    config = Config(
+        strategy={"alone": ALONE}, server=settings or ServerConfig(port=0), pricing=dict(prices or {})
+    )
     env = {"FACILITAIR_SERVER_KEYS": f"{KEY},{OTHER_KEY}"}
     async with asyncio.timeout(LIVENESS_S), Simulator(script or brain(), speed=speed) as simulator:
         provider = {"OPENAI_BASE_URL": simulator.base_url, "OPENAI_API_KEY": PROVIDER_KEY}

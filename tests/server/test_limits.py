@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facilitair.config import ServerConfig
+from facilitair.config import PriceConfig, ServerConfig
 from facilitair.server.limits import DAY_S, Limits, Slot
 from facilitair.server.problems import Busy
+from facilitair.simulator.brain import Brain, Script
 
+from .harness import served
+
+PRICES = {"openai/gpt-4o": PriceConfig(input_per_mtok=2.5, output_per_mtok=10)}
 NOON = 20_000 * DAY_S + DAY_S // 2
 
 
@@ -135,3 +141,31 @@ def test_no_day_costs_more_than_its_dollars(steps: list[tuple[str, float | None,
             except Busy:
                 continue
     assert spent + sum(slot.max_cost or 0.0 for slot in running) <= 5.0 + 1e-6
+
+
+def test_the_runs_of_a_server_spend_the_day() -> None:
+    script = Brain({"gpt-4o": Script(text="One thing. Another thing.", ttft_s=0.01, between_s=0.001)})
+    task = {
+        "task": "Sort",
+        "models": "openai/gpt-4o",
+        "strategy": "alone",
+        "max_cost": 0.02,
+        "stream": False,
+    }
+
+    async def run() -> None:
+        async with served(ServerConfig(dollars_per_day=0.02), script, 20, PRICES) as at:
+            first = (await at.http.post("/api/stream/task", json=task)).json()
+            assert first["status"] == "completed", first
+            assert 0 < first["cost_usd"] <= 0.02
+            day = first["cost_usd"]
+            for _ in range(100):
+                answer = await at.http.post("/api/stream/task", json=task)
+                if answer.status_code == 429 or answer.json()["error_code"] == "budget_exceeded":
+                    break
+                day += answer.json()["cost_usd"]
+
+        assert answer.status_code == 429 or answer.json()["error_code"] == "budget_exceeded"
+        assert 0 < day <= 0.02
+
+    asyncio.run(run())
