@@ -22,7 +22,7 @@ base := .setup/runtime .setup/extension
 .DELETE_ON_ERROR:
 # Two runs of pip in one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench wheel lock clean always
+.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench soak wheel lock clean always
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -66,6 +66,9 @@ format: .setup/dev ## Format all code and mend what the linter can
 
 bench: $(base) .setup/dev .setup/bench ## Measure what the README claims
 	@set -e; for bench in benches/[a-z]*.py; do $(bin)/python "$$bench"; done
+
+soak: $(base) .setup/dev ## Serve many streams for SECONDS=60 to viewers that stall and reconnect
+	$(bin)/python -m tests.server.soak $(or $(SECONDS),60)
 
 wheel: .setup/build ## Build the wheel into dist/
 	$(bin)/maturin build --release --locked --out dist
