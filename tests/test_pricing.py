@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facilitair.events import Usage
-from facilitair.pricing import FREE, Price, cost, estimate_tokens, published_price
+from facilitair.pricing import FREE, Price, cost, published_price
 
 PRICE = Price(input_per_mtok=2.0, output_per_mtok=10.0, cached_input_per_mtok=0.5, source="configured")
 counts = st.integers(0, 10_000_000)
@@ -81,9 +81,3 @@ def test_what_nobody_published_is_unknown(base_url: str, model: str) -> None:
 def test_a_price_can_be_read() -> None:
     assert str(PRICE) == "$2 in, $10 out per million tokens"
     assert str(FREE) == "free"
-
-
-@given(st.text(max_size=400))
-def test_tokens_are_estimated_at_four_characters_each(text: str) -> None:
-    assert 4 * (estimate_tokens(text) - 1) < len(text) <= 4 * estimate_tokens(text) or text == ""
-    assert estimate_tokens("") == 0

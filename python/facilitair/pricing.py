@@ -93,10 +93,5 @@ def cost(price: Price | None, usage: Usage, reported_usd: float | None = None) -
     ) / _MILLION
 
 
-def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has: a quarter of its characters. Label what is built on it `estimated`."""
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
 def _flat(rate: Decimal | TieredPrices) -> float:
     return float(rate if isinstance(rate, Decimal) else rate.base)
