@@ -40,7 +40,6 @@ class Run:
         self._watch = Watch(self._emitter, clock, plan.limits.timeout)
         self._chunks = ChunkSpeaker(self._emitter, clock, self._announcer.place)
         self._syntheses = SynthesisSpeaker(self._emitter)
-        self._writer = Writer(self._speaker, self._control)
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[Turn] = []
         self._failure: tuple[str, str] | None = None  # code and message, told when the step is over
@@ -111,6 +110,9 @@ class Run:
 
     def _speaker(self, turn: Turn) -> Speaker:
         return self._syntheses if self._agenda.is_synthesis(turn) else self._chunks
+
+    def _writer(self, turn: Turn) -> Writer:
+        return Writer(turn, self._speaker(turn), self._control)
 
     # --- deciding what runs ----------------------------------------------------------------------------------------
 
@@ -251,7 +253,7 @@ class Run:
         """Add `text` to the turn; return whether that closed a fragment."""
         if not text:
             return False
-        closed = self._writer.write(turn, text)
+        closed = self._writer(turn).write(text)
         if self._agenda.outline_open and _has_begun(turn.text.text):
             self._close_outline(turn)
         return closed
@@ -279,7 +281,7 @@ class Run:
                 pass
 
     def _finish_text(self, turn: Turn) -> None:
-        self._writer.finish(turn)
+        self._writer(turn).finish()
         if turn.failure is None and not turn.text.text.strip():
             turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
         self._close_outline(turn)

@@ -3,7 +3,6 @@ what follows it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from facilitair_rust import Boundary, Control, Text
@@ -24,28 +23,36 @@ class ControlHandler(Protocol):
 
 
 class Writer:
-    """Feeds turns and says what came of it: text of one delta is said once, then the fragments it closed."""
+    """Feeds one turn and says what came of it: text of one delta is said once, then the fragments it closed.
 
-    def __init__(self, speaker_of: Callable[[Turn], Speaker], on_control: ControlHandler) -> None:
-        self._speaker_of = speaker_of
+    Made for each delta: one that lived as long as its run and knew the run's methods would be a cycle, and the whole
+    run garbage that only a pause of the collector removes.
+    """
+
+    __slots__ = ("_fragments", "_on_control", "_speaker", "_tokens", "_turn")
+
+    def __init__(self, turn: Turn, speaker: Speaker, on_control: ControlHandler) -> None:
+        self._turn = turn
+        self._speaker = speaker
         self._on_control = on_control
         self._tokens: list[str] = []
         self._fragments: list[Fragment] = []
 
-    def write(self, turn: Turn, text: str) -> bool:
+    def write(self, text: str) -> bool:
         """Add `text` to the turn; return whether a fragment was closed."""
         closed = False
         for line in text.splitlines(keepends=True) if "\n" in text else (text,):
-            closed = self._take(turn, turn.text.feed(line)) or closed
-        self._say(turn)
+            closed = self._take(self._turn.text.feed(line)) or closed
+        self._say()
         return closed
 
-    def finish(self, turn: Turn) -> None:
+    def finish(self) -> None:
         """Release what the text still holds and close its last fragment."""
-        self._take(turn, turn.text.flush())
-        self._say(turn)
+        self._take(self._turn.text.flush())
+        self._say()
 
-    def _take(self, turn: Turn, segments: list[Segment]) -> bool:
+    def _take(self, segments: list[Segment]) -> bool:
+        turn = self._turn
         closed = False
         for segment in segments:
             match segment:
@@ -58,15 +65,14 @@ class Writer:
                     turn.own_since += 1
                     self._fragments.append(turn.provenance.add(segment.number, segment.start, segment.end))
                 case Control():
-                    self._say(turn)
+                    self._say()
                     self._on_control(turn, segment)
         return closed
 
-    def _say(self, turn: Turn) -> None:
-        speaker = self._speaker_of(turn)
+    def _say(self) -> None:
         if self._tokens:
-            speaker.wrote(turn, "".join(self._tokens))
+            self._speaker.wrote(self._turn, "".join(self._tokens))
             self._tokens.clear()
         for fragment in self._fragments:
-            speaker.closed_fragment(turn, fragment)
+            self._speaker.closed_fragment(self._turn, fragment)
         self._fragments.clear()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from copy import copy
-from itertools import islice
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -70,7 +69,10 @@ class MemoryLog:
         self.state = ev.RunState()
         self.last_seq = 0
         self.ended = False
-        self._ring: list[tuple[ev.AnyEvent, int]] = []  # with about how many bytes each takes
+        self._ring: list[ev.AnyEvent] = []
+        self._sizes: list[
+            int
+        ] = []  # about how many bytes each takes; pairs would be objects for the collector
         self._first = 0  # where in `_ring` the oldest event stands; those before it are forgotten
         self._bytes = 0
         self._most_events = ring_events
@@ -97,8 +99,9 @@ class MemoryLog:
             self._before_end = copy(self.state)  # a terminal event changes no more than attributes
         self.state = apply(self.state, event)
         self.last_seq = event.seq
-        size = _EVENT_BYTES + len(ev.encode(event))
-        self._ring.append((event, size))
+        size = _size(event)
+        self._ring.append(event)
+        self._sizes.append(size)
         self._bytes += size
         self._forget()
         if self._waiting:
@@ -113,7 +116,7 @@ class MemoryLog:
         if after < oldest - 1:
             return self._from_snapshot(after)
         start = self._first + after - oldest + 1
-        return _merged([event for event, _ in islice(self._ring, start, start + limit)])
+        return _merged(self._ring[start : start + limit])
 
     async def wait(self, after: int) -> None:
         """Return when there is something after `after`; see `EventLog.wait`."""
@@ -135,11 +138,16 @@ class MemoryLog:
 
     def _forget(self) -> None:
         while len(self) > self._most_events or (self._bytes > self._most_bytes and len(self) > 1):
-            self._bytes -= self._ring[self._first][1]
+            self._bytes -= self._sizes[self._first]
             self._first += 1
             if self._first >= _COMPACT_AT:
-                del self._ring[: self._first]
+                del self._ring[: self._first], self._sizes[: self._first]
                 self._first = 0
+
+
+def _size(event: ev.AnyEvent) -> int:
+    # Nearly all are deltas, and to write each as JSON only to know its length would cost as much as to send it.
+    return _EVENT_BYTES + len(event.tokens if isinstance(event, _Delta) else ev.encode(event))
 
 
 def _snapshot(state: ev.RunState) -> ev.StateSnapshotEvent:
