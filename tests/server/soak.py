@@ -1,8 +1,11 @@
 """Many streams, some viewers that stall and some that reconnect: `python -m tests.server.soak SECONDS`.
 
-100 streams of 5 agents, 20 tokens a second each, for SECONDS. Provider, server and viewers are three processes. A tenth
-of the viewers reads nothing, a tenth leaves at random and comes back. For every viewer that reads, what it folded must
-equal what the source folded, with nothing lost, doubled or out of order. Memory and CPU of the server are reported.
+100 runs at a time of 5 agents each, 10,000 tokens a second together; a run that has ended is followed by the next one.
+Provider, server and viewers are three processes. A tenth of the runs also has a viewer that reads nothing, a tenth one
+that leaves at random and comes back. For every viewer that reads, what it folded must equal what the source folded,
+with nothing lost, doubled or out of order. When as many runs begin as end, memory and pace are measured.
+
+`python -m tests.server.soak --limit` raises the rate until the agents are held up.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -28,13 +32,19 @@ from facilitair.config import AgentConfig, ModelChoice, ServerConfig, StrategyCo
 from facilitair.fold import apply
 from facilitair.server.serving import serve as serve_forever
 from facilitair.server.settings import server_settings
-from facilitair.simulator.brain import Brain, Script
+from facilitair.simulator.brain import Brain, Script, pieces
 from facilitair.simulator.server import Simulator
 
 AGENTS: Final = 5
-TOKENS_PER_S: Final = 20.0
+STREAMS: Final = 100
+TOKENS_PER_S: Final = 10_500.0  # while all write; between two runs nobody does
+RUN_S: Final = 12.0
+KEPT_S: Final = 5.0  # how long the server keeps an ended run
+HELD_UP: Final = 1.02  # agents that take longer by this factor than their provider needs were held up
 KEY: Final = "sk-fac-for-the-soak-0123456789"
 STALLED, RECONNECTING = "stalled", "reconnecting"
+_FIRST_S: Final = 0.2
+_BRIEF: Final = "That is all."
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
@@ -65,50 +75,60 @@ class Viewer:
 
 @dataclass
 class Report:
-    """What a soak found."""
+    """What a soak found, in the time when as many runs began as ended."""
 
-    streams: int
     seconds: float
-    took_s: float
     tokens: int
     deliveries: int
     reconnections: int
+    runs: int
     cpu_s: float
+    paces: list[float]
     rss_mb: list[float]
     wrong: list[str]
 
     @property
+    def tokens_per_s(self) -> float:
+        """What the provider wrote, in tokens a second."""
+        return self.tokens / self.seconds
+
+    @property
     def growth_mb(self) -> float:
-        """How much memory the server gained from the second quarter of the time to the last."""
-        quarter = max(1, len(self.rss_mb) // 4)
-        return statistics.median(self.rss_mb[-quarter:]) - statistics.median(
-            self.rss_mb[quarter : 2 * quarter] or self.rss_mb
-        )
+        """How much memory the server gained from the first third of the time to the last."""
+        third = max(1, len(self.rss_mb) // 3)
+        return statistics.median(self.rss_mb[-third:]) - statistics.median(self.rss_mb[:third])
+
+    @property
+    def pace(self) -> float:
+        """How many times longer than their provider needed the agents of the median run took."""
+        return statistics.median(self.paces)
 
     def __str__(self) -> str:
         per_delivery = 1e6 * self.cpu_s / max(1, self.deliveries)
         lines = [
-            f"{self.streams} streams x {AGENTS} agents, {self.took_s:.1f} s (alone {self.seconds:.0f} s)",
-            f"tokens a second together   {self.tokens / self.took_s:,.0f}",
+            f"{self.runs} runs of {AGENTS} agents in {self.seconds:.0f} s",
+            f"tokens a second together   {self.tokens_per_s:,.0f}",
+            f"agents' time / provider's  {self.pace:.3f}",
             f"deliveries                 {self.deliveries:,} ({self.reconnections:,} reconnections)",
-            f"server CPU per delivery    {per_delivery:.0f} us ({self.cpu_s / self.took_s:.0%} of one core)",
+            f"server CPU per delivery    {per_delivery:.0f} us ({self.cpu_s / self.seconds:.0%} of one core)",
             f"server memory              {max(self.rss_mb):.0f} MB at most",
-            f"its growth                 {self.growth_mb:+.1f} MB from the second quarter to the last",
+            f"its growth                 {self.growth_mb:+.1f} MB from the first third to the last",
         ]
-        return "\n".join([*lines, *(self.wrong or ["every viewer saw exactly what happened"])])
+        return "\n".join([*lines, *(self.wrong[:20] or ["every viewer saw exactly what happened"])])
 
 
 # --- the two other processes -------------------------------------------------------------------------------------
 
 
-async def provide(seconds: float) -> None:
-    words = " ".join(f"Sentence {number} goes on and ends." for number in range(int(seconds * TOKENS_PER_S)))
-    text = " ".join(words.split(" ")[: int(seconds * TOKENS_PER_S)]) + "."
-    scripts = {
-        "steady": Script(text=text, ttft_s=0.2, tokens_per_s=TOKENS_PER_S, jitter=0.5),
-        "brief": Script(text="That is all.", ttft_s=0.05, tokens_per_s=100),
-    }
-    async with Simulator(Brain(scripts)) as simulator:
+async def provide(run_s: float, rate: float) -> None:
+    """Let each agent write for about `run_s`, `rate` tokens a second."""
+    count = int((run_s - _FIRST_S) * rate)
+    text = "".join(f" Sentence {number} goes on and ends." for number in range(count))
+    script = Script(
+        text="".join(pieces(text.lstrip())[:count]), ttft_s=_FIRST_S, tokens_per_s=rate, jitter=0.5
+    )
+    brief = Script(text=_BRIEF, ttft_s=0.05, tokens_per_s=100)
+    async with Simulator(Brain({"steady": script, "brief": brief})) as simulator:
         print(simulator.base_url, flush=True)  # noqa: T201
         await asyncio.Event().wait()
 
@@ -120,7 +140,12 @@ async def serve(streams: int) -> None:
     five = StrategyConfig(agents=(*writers, fifth, synthesizer), synthesizer="synthesizer", synthesis="end")
     models: dict[str, ModelChoice] = {"default": "openai/steady"}
     table = ServerConfig(
-        port=0, max_runs=streams, max_runs_per_key=streams, requests_per_minute=None, ring_events=256
+        port=0,
+        max_runs=2 * streams,
+        max_runs_per_key=2 * streams,
+        requests_per_minute=None,
+        ring_events=256,
+        keep_s=KEPT_S,
     )
     config = Config(default_strategy="five", strategy={"five": five}, models=models, server=table)
     settings = server_settings(config, {"FACILITAIR_SERVER_KEY": KEY})
@@ -218,49 +243,113 @@ def stalled(port: int, streams: Sequence[str]) -> Iterator[None]:
 # --- the soak ----------------------------------------------------------------------------------------------------
 
 
-async def soak(seconds: float, streams: int = 100, seed: int = 1) -> Report:
-    """Let the viewers watch for `seconds`, and say what came of it."""
-    chance = random.Random(seed)  # noqa: S311
+@dataclass
+class Soak:
+    """The runs that go on and what was seen of them; `until` is when no more is begun."""
+
+    port: int
+    pid: int
+    provider: str
+    run_s: float
+    until: float
+    chance: random.Random
+    paces: list[float] = field(default_factory=list)
+    deliveries: int = 0
+    reconnections: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def seat(self, number: int, of: int) -> None:
+        """Keep one run going; which place it has says who watches."""
+        tenth = max(1, of // 10)
+        kind = RECONNECTING if number < tenth else STALLED if number >= of - tenth else "steady"
+        await asyncio.sleep(self.run_s * number / of)
+        while time.monotonic() < self.until:
+            await self._run(kind)
+
+    async def _run(self, kind: str) -> None:
+        stream_id = await start(self.port)
+        viewer = Viewer(stream_id, kind)
+        with stalled(self.port, [stream_id] if kind == STALLED else []):
+            await watch(self.port, viewer, self.chance)
+        source = Viewer(stream_id, "source")
+        await watch(self.port, source, self.chance)
+        self.wrong += [f"{kind} viewer of {stream_id}: {line}" for line in viewer.mistakes]
+        if source.state != viewer.state:
+            self.wrong.append(f"{kind} viewer of {stream_id}: another state than the source's")
+        if source.state.status != "completed" or source.state.degraded:
+            self.wrong.append(f"{stream_id} ended {source.state.status} {source.state.degraded}")
+        took = [chunk.duration_s or 0.0 for chunk in source.state.chunks.values()]
+        self.paces.append(statistics.mean(took) / self.run_s)
+        self.deliveries += viewer.deliveries
+        self.reconnections += viewer.connections - 1
+
+    async def measure(self, seconds: float) -> Report:
+        """Return what happens from now on, for `seconds`."""
+        began, cpu, tokens = time.monotonic(), _cpu_s(self.pid), await _written(self.provider)
+        runs, deliveries, reconnections = len(self.paces), self.deliveries, self.reconnections
+        memory: list[float] = []
+        while time.monotonic() < began + seconds:
+            memory.append(_rss_mb(self.pid))
+            await asyncio.sleep(0.5)
+        return Report(
+            seconds=time.monotonic() - began,
+            tokens=await _written(self.provider) - tokens,
+            deliveries=self.deliveries - deliveries,
+            reconnections=self.reconnections - reconnections,
+            runs=len(self.paces) - runs,
+            cpu_s=_cpu_s(self.pid) - cpu,
+            paces=self.paces[runs:],
+            rss_mb=memory,
+            wrong=self.wrong,
+        )
+
+
+async def soak(
+    seconds: float, streams: int = STREAMS, rate: float = TOKENS_PER_S, run_s: float = RUN_S, seed: int = 1
+) -> Report:
+    """Measure for `seconds`, once runs end as fast as they begin; return what was found."""
+    each = rate / streams / AGENTS
+    ready = 2 * run_s + KEPT_S
     with (
-        process("provide", str(seconds)) as (_, provider),
+        process("provide", str(run_s), str(each)) as (_, provider),
         process("serve", str(streams), OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
     ):
-        port = int(url.rpartition(":")[2])
-        ids = [await start(port) for _ in range(streams)]
-        tenth = max(1, streams // 10)
-        viewers = [Viewer(name, RECONNECTING if n < tenth else "steady") for n, name in enumerate(ids)]
-        memory: list[float] = []
-        began, cpu = time.monotonic(), _cpu_s(pid)
-        sampling = asyncio.create_task(_sample(pid, memory))
-        with stalled(port, ids[-tenth:]):
-            await asyncio.gather(*(watch(port, viewer, chance) for viewer in viewers))
-            took, used = time.monotonic() - began, _cpu_s(pid) - cpu
-        sampling.cancel()
-        wrong = [f"{v.kind} viewer of {v.stream_id}: {line}" for v in viewers for line in v.mistakes]
-        for viewer in viewers:
-            source = Viewer(viewer.stream_id, "source")
-            await watch(port, source, chance)
-            if source.state != viewer.state:
-                wrong.append(f"{viewer.kind} viewer of {viewer.stream_id}: another state than the source's")
-            if source.state.status != "completed" or source.state.degraded:
-                wrong.append(f"{viewer.stream_id} ended {source.state.status} {source.state.degraded}")
-    return Report(
-        streams=streams,
-        seconds=seconds,
-        took_s=took,
-        tokens=int(streams * AGENTS * seconds * TOKENS_PER_S),
-        deliveries=sum(viewer.deliveries for viewer in viewers),
-        reconnections=sum(viewer.connections - 1 for viewer in viewers),
-        cpu_s=used,
-        rss_mb=memory,
-        wrong=wrong,
-    )
+        soaking = Soak(
+            port=int(url.rpartition(":")[2]),
+            pid=pid,
+            provider=provider,
+            run_s=run_s,
+            until=time.monotonic() + ready + seconds,
+            chance=random.Random(seed),  # noqa: S311
+        )
+        async with asyncio.TaskGroup() as seats:
+            for number in range(streams):
+                seats.create_task(soaking.seat(number, streams))
+            await asyncio.sleep(ready)
+            measuring = seats.create_task(soaking.measure(seconds))
+    return measuring.result()
 
 
-async def _sample(pid: int, memory: list[float]) -> None:
+async def limit(seconds: float = 20) -> None:
+    """Raise the rate by a tenth until runs are held up, and print each step."""
+    rate = TOKENS_PER_S
     while True:
-        memory.append(_rss_mb(pid))
-        await asyncio.sleep(0.5)
+        report = await soak(seconds, rate=rate)
+        print(f"{rate:,.0f} tokens a second wanted\n{report}\n", flush=True)  # noqa: T201
+        if report.wrong or report.pace > HELD_UP:
+            return
+        rate *= 1.1
+
+
+async def _written(provider: str) -> int:
+    """Return how many tokens the provider has written."""
+    port = int(provider.removesuffix("/v1").rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    steps: int = json.loads(re.search(rb"\{.*\}", answer, re.DOTALL)[0])["steps"]  # type: ignore[index]
+    return steps
 
 
 def _rss_mb(pid: int) -> float:
@@ -274,16 +363,18 @@ def _cpu_s(pid: int) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     match arguments:
-        case ["provide", seconds]:
-            asyncio.run(provide(float(seconds)))
+        case ["provide", run_s, rate]:
+            asyncio.run(provide(float(run_s), float(rate)))
         case ["serve", streams]:
             asyncio.run(serve(int(streams)))
-        case [seconds] | [seconds, _]:
-            report = asyncio.run(soak(float(seconds), int(arguments[1]) if arguments[1:] else 100))
+        case ["--limit"]:
+            asyncio.run(limit())
+        case [seconds]:
+            report = asyncio.run(soak(float(seconds)))
             print(report)  # noqa: T201
             return 1 if report.wrong else 0
         case _:
-            print("usage: python -m tests.server.soak SECONDS [STREAMS]", file=sys.stderr)  # noqa: T201
+            print("usage: python -m tests.server.soak SECONDS | --limit", file=sys.stderr)  # noqa: T201
             return 2
     return 0
 

@@ -47,7 +47,7 @@ def test_a_stop_tells_every_viewer_and_takes_less_than_five_seconds() -> None:
             return [known(sse.data) async for sse in source.aiter_sse()]
 
     with (
-        process("provide", "60") as (_, provider),
+        process("provide", "60", "20") as (_, provider),
         process("serve", str(STREAMS), OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
     ):
         seen, stopped = asyncio.run(run(url, pid))
@@ -71,6 +71,6 @@ def _has_ended(pid: int) -> bool:
 
 
 def test_many_streams_with_viewers_that_stall_and_reconnect() -> None:
-    report = asyncio.run(asyncio.wait_for(soak_for(4, streams=20), 50))
+    report = asyncio.run(asyncio.wait_for(soak_for(10, streams=30, rate=2000, run_s=4), 55))
     assert report.wrong == []
     assert report.reconnections > 0

@@ -31,7 +31,7 @@ class Simulator:
     """A running simulator: `async with Simulator() as simulator: ... simulator.base_url`.
 
     `requests` counts chat requests, `open_streams` the responses being sent, `closed_early` those whose client left
-    before the end.
+    before the end, `steps` what was written of all responses: for a streamed one about one a token.
 
     `speed` divides all times: at 10 a script of 10 s takes 1 s. Port 0 takes a free one. Raises `UsageError` for an
     address that is not loopback or cannot be listened on, and for a speed that is not above 0.
@@ -50,6 +50,7 @@ class Simulator:
         self.requests = 0
         self.open_streams = 0
         self.closed_early = 0
+        self.steps = 0
         self._host = host
         self._port = port
         self._speed = speed
@@ -69,6 +70,7 @@ class Simulator:
             "requests": self.requests,
             "open_streams": self.open_streams,
             "closed_early": self.closed_early,
+            "steps": self.steps,
             "connections": len(self._connections),
             "models": self.brain.requests,
         }
@@ -227,6 +229,7 @@ class _Connection:
             if step.delay_s:
                 await asyncio.sleep(max(0.0, due - loop.time()))
             await self._send(h11.Data(data=step.data))
+            self._simulator.steps += 1
         if reply.ending == "hang":
             await asyncio.Event().wait()
         if reply.ending == "complete":
