@@ -1,5 +1,6 @@
 """Types of the compiled module. Times are seconds on the caller's clock; text positions are Unicode code points."""
 
+from asyncio import Future
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Self, final
 
@@ -14,6 +15,7 @@ __all__ = [
     "Finished",
     "HttpClient",
     "Mux",
+    "PushStream",
     "Reasoning",
     "StreamError",
     "Text",
@@ -54,6 +56,15 @@ class Timeouts:
 class Usage:
     """What the provider reported; `None` is "never said", not zero."""
 
+    def __new__(
+        cls,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_input_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cost_usd: float | None = None,
+    ) -> Self: ...
     @property
     def input_tokens(self) -> int | None: ...
     @property
@@ -177,7 +188,10 @@ class HttpClient:
     """Connections shared by many multiplexers: HTTP/1.1, rustls, kept alive, proxies from the environment."""
 
     def __new__(cls, *, user_agent: str = ...) -> Self: ...
-    def mux(self, *, buffered_bytes: int = 65536) -> Mux: ...
+    def mux(self, *, buffered_bytes: int = 65536, gather: bool = False) -> Mux:
+        """Return a new multiplexer over these connections. With `gather`, text gathers for some 30 ms before Python
+        is woken, except a stream's first: much cheaper, and quick enough for people."""
+
     def close(self) -> None: ...
 
 @final
@@ -193,6 +207,9 @@ class Mux:
     def open(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
     ) -> int: ...
+    def push_stream(self) -> PushStream:
+        """Start a stream that the program itself writes. Raises `RuntimeError` for a closed Mux."""
+
     def close_stream(self, stream: int) -> None: ...
     def take(self) -> list[_Delta]: ...
     def wait(self) -> Awaitable[None]:
@@ -204,6 +221,44 @@ class Mux:
     def close(self) -> None: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Awaitable[list[_Delta]]: ...
+
+@final
+class PushStream:
+    """The writing end of a stream of a `Mux`, for text that comes from elsewhere than HTTP.
+
+    All but `room` may be called from any thread. One that is dropped before its end fails as truncated.
+    """
+
+    @property
+    def stream(self) -> int: ...
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or its consumer has stopped it: nothing more is taken."""
+
+    def push(self, text: str) -> bool:
+        """Add one chunk of visible text; false when nothing was taken: the buffer is full, or the stream closed.
+        Raises `UnicodeEncodeError` for a lone surrogate."""
+
+    def push_reasoning(self, text: str) -> bool:
+        """Add one chunk of reasoning, like `push`."""
+
+    def room(self) -> Future[None]:
+        """Return a future of the Mux's event loop, done when there is room or the stream is closed."""
+
+    def finish(self, reason: str = "stop", usage: Usage | None = None, model: str | None = None) -> None:
+        """End the stream; one that has ended stays as it is."""
+
+    def fail(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        retryable: bool = False,
+        usage: Usage | None = None,
+    ) -> None:
+        """End the stream in an error; one that has ended stays as it is. Raises `ValueError` for an unknown code."""
 
 @final
 class Text:

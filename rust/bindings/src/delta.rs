@@ -27,12 +27,38 @@ impl From<core::Usage> for Usage {
     }
 }
 
+impl From<&Usage> for core::Usage {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cached_input_tokens: usage.cached_input_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            cost_usd: usage.cost_usd,
+        }
+    }
+}
+
 fn shown<T: std::fmt::Debug>(value: Option<T>) -> String {
     value.map_or_else(|| "None".to_owned(), |value| format!("{value:?}"))
 }
 
 #[pymethods]
 impl Usage {
+    #[new]
+    #[pyo3(signature = (
+        *, input_tokens=None, output_tokens=None, cached_input_tokens=None, reasoning_tokens=None, cost_usd=None
+    ))]
+    fn new(
+        input_tokens: Option<u64>,
+        output_tokens: Option<u64>,
+        cached_input_tokens: Option<u64>,
+        reasoning_tokens: Option<u64>,
+        cost_usd: Option<f64>,
+    ) -> Self {
+        Self { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_usd }
+    }
+
     fn __repr__(&self) -> String {
         format!(
             "Usage(input_tokens={}, output_tokens={}, cached_input_tokens={}, reasoning_tokens={}, cost_usd={})",

@@ -6,6 +6,7 @@ mod decoder;
 mod delta;
 mod errors;
 mod mux;
+mod push;
 mod text;
 mod wait;
 mod wake;
@@ -23,6 +24,8 @@ mod facilitair_rust {
     use super::delta::{Closed, Content, Failed, Finished, Reasoning, StreamError, Usage};
     #[pymodule_export]
     use super::mux::{HttpClient, Mux};
+    #[pymodule_export]
+    use super::push::PushStream;
     #[pymodule_export]
     use super::text::{Boundary, ChunkText, Control, Text};
 

@@ -1,9 +1,11 @@
 //! `HttpClient` and `Mux`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use facilitair_core::stream as core;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyMapping};
@@ -11,8 +13,9 @@ use pyo3::types::{PyList, PyMapping};
 use crate::decoder::Timeouts;
 use crate::delta;
 use crate::errors::Error;
+use crate::push::PushStream;
 use crate::wait::{Purpose, Wait};
-use crate::wake::{Bell, Tie, Waiters};
+use crate::wake::{Bell, Tie, Waiters, resolve};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -33,11 +36,11 @@ impl HttpClient {
     }
 
     /// A new multiplexer over these connections.
-    #[pyo3(signature = (*, buffered_bytes=65536))]
-    fn mux(&self, py: Python<'_>, buffered_bytes: usize) -> PyResult<Mux> {
+    #[pyo3(signature = (*, buffered_bytes=65536, gather=false))]
+    fn mux(&self, py: Python<'_>, buffered_bytes: usize, gather: bool) -> PyResult<Mux> {
         let client = lock(&self.0).clone();
         let client = client.ok_or_else(|| Error::Runtime("this HttpClient is closed".to_owned()))?;
-        Mux::new(py, client, buffered_bytes)
+        Mux::new(py, client, buffered_bytes, gather)
     }
 
     /// Refuse new multiplexers; idle connections close when the last multiplexer is closed.
@@ -45,6 +48,8 @@ impl HttpClient {
         lock(&self.0).take();
     }
 }
+
+type Futures = Vec<Py<PyAny>>;
 
 /// Merges many chat streams; each batch holds what arrived since the last one.
 ///
@@ -56,6 +61,8 @@ pub struct Mux {
     core: core::Mux,
     waiters: Py<Waiters>,
     tie: Mutex<Option<Tie>>,
+    /// Who waits for room in a pushed stream; touched on the loop's thread only.
+    rooms: Mutex<HashMap<core::StreamId, Futures>>,
 }
 
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -64,12 +71,13 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 impl Mux {
-    fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize) -> PyResult<Self> {
+    fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize, gather: bool) -> PyResult<Self> {
         let bell = Arc::new(Bell::new()?);
         let waiters = Py::new(py, Waiters::new(Arc::clone(&bell)))?;
         let waker = Box::new(move || bell.ring());
         let core = core::Mux::new(client, buffered_bytes, waker).map_err(Error::from)?;
-        Ok(Self { core, waiters, tie: Mutex::new(None) })
+        let core = if gather { core.gathering() } else { core };
+        Ok(Self { core, waiters, tie: Mutex::new(None), rooms: Mutex::default() })
     }
 
     pub fn core(&self) -> &core::Mux {
@@ -89,9 +97,40 @@ impl Mux {
                 *lock(&self.tie) = Some(tie);
             }
         }
-        let future = event_loop.call_method0("create_future")?;
+        let future = event_loop.call_method0(intern!(py, "create_future"))?;
         self.waiters.get().add(py, future.clone().unbind())?;
         Ok(future)
+    }
+
+    /// Whether this is the thread of the loop that waits.
+    pub fn is_on_loop(&self) -> bool {
+        lock(&self.tie).as_ref().is_some_and(Tie::is_here)
+    }
+
+    /// Wakes whoever waits; on the loop's thread only.
+    pub fn wake_here(&self, py: Python<'_>) -> PyResult<()> {
+        self.waiters.get().wake(py)
+    }
+
+    /// A future of the running loop that is done when `push` has room or has ended.
+    pub fn room<'py>(&self, py: Python<'py>, push: &core::Push) -> PyResult<Bound<'py, PyAny>> {
+        let future = running_loop(py)?.call_method0(intern!(py, "create_future"))?;
+        if push.is_full() && !push.has_ended() {
+            lock(&self.rooms).entry(push.id()).or_default().push(future.clone().unbind());
+        } else {
+            future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        }
+        Ok(future)
+    }
+
+    /// Tells those who wait for room in one of `streams`.
+    fn make_room(&self, py: Python<'_>, streams: impl IntoIterator<Item = core::StreamId>) -> PyResult<()> {
+        for stream in streams {
+            // Never held while Python runs.
+            let futures = lock(&self.rooms).remove(&stream);
+            resolve(py, futures.into_iter().flatten())?;
+        }
+        Ok(())
     }
 
     fn untie(&self, py: Python<'_>) {
@@ -119,14 +158,26 @@ impl Mux {
         Ok(opened.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?)
     }
 
+    /// Start a stream that the program itself writes.
+    fn push_stream(slf: Py<Self>, py: Python<'_>) -> PyResult<PushStream> {
+        let push = slf.get().core.push_stream();
+        let push = push.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?;
+        Ok(PushStream::new(push, slf.clone_ref(py)))
+    }
+
     /// Stop a stream and its connection; `Closed` follows what had arrived. Does nothing for an ended one.
-    fn close_stream(&self, stream: u64) {
+    fn close_stream(&self, py: Python<'_>, stream: u64) -> PyResult<()> {
         self.core.close_stream(stream);
+        self.make_room(py, [stream])
     }
 
     /// What has arrived, possibly nothing.
     pub fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        delta::list(py, self.core.take())
+        let batch = self.core.take();
+        if !lock(&self.rooms).is_empty() {
+            self.make_room(py, self.core.roomy())?;
+        }
+        delta::list(py, batch)
     }
 
     /// Wait until there is something to take, the multiplexer is closed, or `wake` is called.
@@ -140,9 +191,11 @@ impl Mux {
     }
 
     /// Stop all streams and forget what they hold.
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.core.close();
         self.untie(py);
+        let waiting: Vec<_> = lock(&self.rooms).keys().copied().collect();
+        self.make_room(py, waiting)
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {

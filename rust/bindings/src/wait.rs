@@ -5,6 +5,7 @@
 
 use facilitair_core::stream::Waiting;
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::mux::Mux;
@@ -66,7 +67,7 @@ impl Wait {
         }
         let future = self.mux.bind(py).get().future(py)?;
         // What asyncio's own future does when awaited: tells the task that this yield is a wait.
-        future.setattr("_asyncio_future_blocking", true)?;
+        future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
         Ok(future.unbind())
     }
 }

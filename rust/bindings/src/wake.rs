@@ -6,8 +6,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use pyo3::exceptions::PyNotImplementedError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,30 +150,41 @@ impl Waiters {
         *lock(&self.futures) = futures;
         Ok(())
     }
+
+    /// Ends all waits; on the loop's thread only.
+    pub fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        let futures = std::mem::take(&mut *lock(&self.futures));
+        resolve(py, futures)
+    }
 }
 
 fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
-    future.call_method0(py, "done")?.is_truthy(py)
+    future.call_method0(py, intern!(py, "done"))?.is_truthy(py)
+}
+
+/// Ends the waits of all that wait on `futures`.
+pub fn resolve(py: Python<'_>, futures: impl IntoIterator<Item = Py<PyAny>>) -> PyResult<()> {
+    for future in futures {
+        // A cancelled wait leaves its future behind.
+        if !is_done(py, &future)? {
+            future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+        }
+    }
+    Ok(())
 }
 
 #[pymethods]
 impl Waiters {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         self.bell.pair.silence();
-        let futures = std::mem::take(&mut *lock(&self.futures));
-        for future in futures {
-            // A cancelled wait leaves its future behind.
-            if !is_done(py, &future)? {
-                future.call_method1(py, "set_result", (py.None(),))?;
-            }
-        }
-        Ok(())
+        self.wake(py)
     }
 }
 
 /// The tie between a multiplexer's waiters and the loop they wait on.
 pub struct Tie {
     event_loop: Py<PyAny>,
+    thread: ThreadId,
     watched: Option<i32>,
 }
 
@@ -194,7 +207,12 @@ impl Tie {
             call_soon.call1(py, (&callback,))?;
             bell.schedule(Some(Scheduled { call_soon, callback }));
         }
-        Ok(Self { event_loop: event_loop.clone().unbind(), watched })
+        Ok(Self { event_loop: event_loop.clone().unbind(), thread: thread::current().id(), watched })
+    }
+
+    /// Whether this is the thread that tied it, which is the loop's.
+    pub fn is_here(&self) -> bool {
+        self.thread == thread::current().id()
     }
 
     pub fn is_to(&self, event_loop: &Bound<'_, PyAny>) -> bool {

@@ -162,6 +162,10 @@ impl Deltas {
 
     fn add(&mut self, delta: Delta) {
         self.bytes += DELTA_BYTES;
+        // Mostly there is one, and room for four would be most of what a waiting stream takes.
+        if self.items.is_empty() {
+            self.items.reserve_exact(1);
+        }
         self.items.push(delta);
     }
 }

@@ -46,6 +46,30 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidRequest,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::TlsFailed,
+        Self::FirstContentTimeout,
+        Self::StallTimeout,
+        Self::TotalTimeout,
+        Self::HttpStatus,
+        Self::RateLimited,
+        Self::AuthFailed,
+        Self::Truncated,
+        Self::ProviderError,
+        Self::Malformed,
+        Self::TooLarge,
+    ];
+
+    /// The code that users know by `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The name users see.
     #[must_use]
     pub fn as_str(self) -> &'static str {

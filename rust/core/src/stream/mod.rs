@@ -1,7 +1,7 @@
 //! Chat-completion streams, from bytes to deltas.
 //!
 //! `sse` frames, `delta` reads the JSON of one event, `clocks` and `decoder` are the sans-I/O state of
-//! one response, `http` and `mux` move the bytes, `text` cuts what was written into fragments. Only
+//! one response, `http` and `mux` move the bytes, `push` takes text from elsewhere, `text` cuts what was written into fragments. Only
 //! `http` and `mux` do I/O; the rest works on any clock, given as seconds.
 
 pub mod clocks;
@@ -10,6 +10,7 @@ pub mod delta;
 pub mod error;
 pub mod http;
 pub mod mux;
+pub mod push;
 mod refusal;
 pub mod sse;
 pub mod text;
@@ -22,4 +23,5 @@ pub use delta::{Delta, Deltas, Usage};
 pub use error::{ErrorCode, InvalidTimeouts, StreamError};
 pub use http::{Client, ClientError};
 pub use mux::{Mux, StreamId, Waiting};
+pub use push::{Push, Pushed};
 pub use text::{ChunkText, Segment, TextError};

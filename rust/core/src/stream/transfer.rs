@@ -16,7 +16,7 @@ use super::delta::Deltas;
 use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
 use super::mux::{Shared, StreamId};
-use super::turn::{self, Awaited};
+use super::turn::{self, Awaited, Prompt};
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -47,6 +47,7 @@ pub(super) struct Transfer {
     got: Deltas,
     full: bool,
     ended: bool,
+    prompt: bool,
     awaited: Option<Awaited>,
 }
 
@@ -68,12 +69,20 @@ impl Transfer {
             got: Deltas::default(),
             full: false,
             ended: false,
+            prompt: true,
             awaited: None,
         }
     }
 
+    /// Whether its chunks shall pass at once.
+    pub(super) fn prompt(mut self, prompt: bool) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
     pub(super) async fn run(mut self, client: Client, request: Request) {
         self.awaited = Some(Awaited::begin());
+        let _prompt = self.prompt.then(Prompt::begin);
         let signals = Arc::clone(&self.signals);
         // The exchange is dropped, and with it the connection, before the end is told.
         tokio::select! {

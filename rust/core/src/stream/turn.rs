@@ -4,8 +4,9 @@
 //! itself does. So the busier the process is, the longer the thread leaves its sockets alone after a turn
 //! that brought content, and the more it finds there, as network drivers do. Up to [`QUIET`] chunks a
 //! second there is no rest, and every chunk passes at once; from there it grows to [`LONGEST`], a pace at
-//! which no reader sees a difference. While any stream waits for its first content it stays below
-//! [`SHORTEST`]. Requests to open or close a stream end the rest.
+//! which no reader sees a difference. While every open stream belongs to a multiplexer that lets text gather,
+//! the rest is at least [`GATHER`], however few chunks there are. While any stream waits for its first content
+//! it stays below [`SHORTEST`]. Requests to open or close a stream end the rest.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use std::time::{Duration, Instant};
 
 use super::mux::Shared;
 
-/// Chunks a second that need no rest: three fast streams.
-const QUIET: f64 = 250.0;
+/// Chunks a second that need no rest: four fast streams.
+const QUIET: f64 = 400.0;
 /// How much longer the rest is for each chunk a second more.
-const GROWTH: f64 = 20e-6;
+const GROWTH: f64 = 21.6e-6;
 /// The longest rest, reached at 2,250 chunks a second.
 const LONGEST: Duration = Duration::from_millis(40);
+/// The rest where text may gather: a frame of a viewer that draws thirty a second.
+const GATHER: Duration = Duration::from_millis(33);
 /// The longest rest while a first content is awaited.
 const SHORTEST: Duration = Duration::from_millis(4);
 /// The span over which chunks are counted.
@@ -31,6 +34,8 @@ struct Turn {
     load: Load,
     /// Streams without content so far.
     awaited: usize,
+    /// Streams whose chunks shall pass at once.
+    prompt: usize,
 }
 
 /// Chunks a second, over the last window.
@@ -47,7 +52,7 @@ thread_local! {
 impl Turn {
     fn new(now: Instant) -> Self {
         let load = Load { since: now, chunks: 0, rate: 0.0 };
-        Self { began: now, had_content: false, wakes: Vec::new(), load, awaited: 0 }
+        Self { began: now, had_content: false, wakes: Vec::new(), load, awaited: 0, prompt: 0 }
     }
 
     /// How long to leave the sockets alone at the end of this turn.
@@ -57,8 +62,9 @@ impl Turn {
             return Duration::ZERO;
         }
         let longest = if self.awaited > 0 { SHORTEST } else { LONGEST };
+        let least = if self.prompt > 0 { Duration::ZERO } else { GATHER };
         let rest = Duration::try_from_secs_f64((self.load.rate - QUIET) * GROWTH).unwrap_or_default();
-        rest.min(longest).saturating_sub(now.duration_since(self.began))
+        rest.max(least).min(longest).saturating_sub(now.duration_since(self.began))
     }
 }
 
@@ -112,6 +118,22 @@ impl Drop for Awaited {
     }
 }
 
+/// A stream whose chunks shall pass at once is open, for as long as this lives.
+pub(super) struct Prompt(());
+
+impl Prompt {
+    pub(super) fn begin() -> Self {
+        TURN.with_borrow_mut(|turn| turn.prompt += 1);
+        Self(())
+    }
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        TURN.with_borrow_mut(|turn| turn.prompt = turn.prompt.saturating_sub(1));
+    }
+}
+
 fn wake_all() {
     // Taken out first: a waker may run anything.
     let wakes = TURN.with_borrow_mut(|turn| std::mem::take(&mut turn.wakes));
@@ -139,7 +161,7 @@ mod tests {
     fn rest_at(rate: u64, awaited: usize) -> Duration {
         let start = Instant::now();
         let mut turn = Turn::new(start);
-        (turn.load.chunks, turn.had_content, turn.awaited) = (rate, true, awaited);
+        (turn.load.chunks, turn.had_content, turn.awaited, turn.prompt) = (rate, true, awaited, 1);
         let now = start + Duration::from_secs(1);
         turn.began = now;
         turn.rest(now)
@@ -147,10 +169,24 @@ mod tests {
 
     #[test]
     fn the_rest_grows_with_the_load() {
-        assert_eq!(rest_at(250, 0), Duration::ZERO);
-        assert_eq!(rest_at(750, 0), Duration::from_millis(10));
+        assert_eq!(rest_at(400, 0), Duration::ZERO);
+        assert!((rest_at(900, 0).as_secs_f64() - 0.0108).abs() < 1e-6);
         assert_eq!(rest_at(9000, 0), LONGEST);
         assert_eq!(rest_at(9000, 1), SHORTEST);
+    }
+
+    #[test]
+    fn text_gathers_where_it_may() {
+        let start = Instant::now();
+        let mut turn = Turn::new(start);
+        let rest = |turn: &mut Turn, awaited| {
+            (turn.had_content, turn.awaited) = (true, awaited);
+            turn.rest(start)
+        };
+        assert_eq!(rest(&mut turn, 0), GATHER);
+        assert_eq!(rest(&mut turn, 1), SHORTEST);
+        turn.prompt = 1;
+        assert_eq!(rest(&mut turn, 0), Duration::ZERO);
     }
 
     #[test]
