@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 END = b"0\r\n\r\n"
+NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
@@ -69,6 +70,9 @@ async def _serve(pipe: "Connection", streams: int, chunks: int, rate: float | No
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET "):
+                    writer.write(NOTHING)  # somebody looks which models there are
+                    continue
                 length = next(
                     int(line.split(b":")[1])
                     for line in head.lower().split(b"\r\n")
