@@ -170,6 +170,8 @@ class ServerConfig(_Table, frozen=True):
     ring_bytes: Count = 1_048_576
     heartbeat_s: Annotated[float, Meta(gt=0, le=15)] = 10.0
     ticket_s: Annotated[float, Meta(gt=0, le=300)] = 30.0
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 
 class Config(_Table, frozen=True):

@@ -15,6 +15,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from facilitair import Client, Config
 from facilitair import events as ev
 from facilitair.config import AgentConfig, PriceConfig, ServerConfig, StrategyConfig
+from facilitair.server.reporting import ErrorHook
 from facilitair.server.runs import Runs
 from facilitair.server.serving import Server, listen, make_server
 from facilitair.server.settings import server_settings
@@ -81,6 +82,7 @@ async def served(
     speed: float = 1.0,
     prices: Mapping[str, PriceConfig] | None = None,
     send_buffer: int | None = None,
+    on_error: ErrorHook | None = None,
 ) -> AsyncIterator[Served]:
     """Run a server whose provider is a simulator that it takes for OpenAI; nothing may hang."""
     config = Config(
@@ -94,7 +96,7 @@ async def served(
             with listen(told) as listening:
                 if send_buffer is not None:  # so that the kernel does not read in place of a stalled viewer
                     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-                server = make_server(told, client)
+                server = make_server(told, client, on_error)
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
                 while not server.started:  # noqa: ASYNC110 (uvicorn has a flag only)
                     await asyncio.sleep(0.001)

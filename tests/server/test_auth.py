@@ -18,6 +18,7 @@ from facilitair.errors import ConfigError, UsageError
 from facilitair.secrets import Secret, redact
 from facilitair.server import problems
 from facilitair.server.auth import Keyring, Principal, install_doors, principal, principal_id
+from facilitair.server.reporting import Reporter
 from facilitair.server.settings import server_settings
 from facilitair.server.tickets import MOST_PER_OWNER, Tickets
 
@@ -33,7 +34,7 @@ def client_of(host: str = "127.0.0.1", **table: object) -> tuple[TestClient, Tic
         {"FACILITAIR_SERVER_KEYS": f"{KEY} {OTHER}"},
     )
     app = FastAPI()
-    problems.install(app)
+    problems.install(app, Reporter())
     doors = install_doors(app, settings)
 
     @app.get("/streams/{stream_id}")

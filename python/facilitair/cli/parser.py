@@ -184,6 +184,10 @@ def serve_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a name by which the server may be called (repeatable)",
     )
+    parser.add_argument("--log-format", choices=("text", "json"), help="how it logs (default text)")
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="what it logs (default warning)"
+    )
     return parser
 
 

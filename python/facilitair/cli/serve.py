@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
+    from ..server.reporting import ErrorHook
     from ..server.settings import ServerSettings
 
 _PACKAGES = ("fastapi", "prometheus_client", "uvicorn", "websockets")
@@ -33,16 +35,24 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{missing[0]} is not installed; `pip install 'facilitair[server]'` installs it.")
     config = load_config()
     settings = server_settings(config, host=args.host, port=args.port, allowed_hosts=args.allowed_host)
-    asyncio.run(_serve(config, settings))
+
+    from ..providers.catalog import Catalog
+    from ..server import logs, reporting, tracing
+
+    on_error = reporting.hook_from(os.environ)
+    secrets = (*settings.keys, *Catalog(config, dict(os.environ)).secrets())
+    logs.configure(args.log_format or settings.log_format, args.log_level or settings.log_level, secrets)
+    with tracing.exporting(os.environ):
+        asyncio.run(_serve(config, settings, on_error))
     return ExitCode.OK
 
 
-async def _serve(config: Config, settings: ServerSettings) -> None:
+async def _serve(config: Config, settings: ServerSettings, on_error: ErrorHook | None) -> None:
     from ..client import Client
     from ..server.serving import serve
 
     async with Client(config) as client:
-        await serve(settings, client, _announcer(settings))
+        await serve(settings, client, _announcer(settings), on_error)
 
 
 def _announcer(settings: ServerSettings) -> Callable[[str], None]:

@@ -15,8 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..client import Client
 from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
+from .logs import RunLog
+from .reporting import ErrorHook, Reporter
 from .runs import Runs
 from .settings import ServerSettings
+from .tracing import Tracing
 
 
 class Health(BaseModel):
@@ -54,9 +57,13 @@ class BodyLimit:
         await self._app(scope, counted if scope["type"] == "http" else receive, send)
 
 
-def create_app(settings: ServerSettings, client: Client) -> FastAPI:
-    """Return the application. Its lifespan opens and closes `app.state.runs`; the client stays the caller's."""
-    counters = metrics.Metrics()
+def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | None = None) -> FastAPI:
+    """Return the application. Its lifespan opens and closes `app.state.runs`; the client stays the caller's.
+
+    `on_error` is called with each exception that is a mistake of ours and where it happened (`kind` is "run" or
+    "request", beside it `stream_id` or `path`); never for what is refused.
+    """
+    counters, reporter = metrics.Metrics(), Reporter(on_error)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -70,11 +77,13 @@ def create_app(settings: ServerSettings, client: Client) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
+        # Its spans and logs would repeat queries and bodies, and with them tasks and tickets; see `tracing`.
+        telemetry={"tracing": False, "logs": False},
     )
-    problems.install(app)
+    problems.install(app, reporter)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     doors = install_doors(app, settings)
-    runs = Runs(client, settings, doors.limits, [counters])
+    runs = Runs(client, settings, doors.limits, [counters, RunLog(), Tracing()], reporter)
     app.state.runs = runs
     counters.observe(runs)
 

@@ -7,6 +7,7 @@ cause to the client; the log does.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,7 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ..errors import ConfigError, FacilitairError, UsageError
+from .reporting import Reporter
 
+_log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -28,6 +31,36 @@ SCHEMA: Final[dict[str, Any]] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
     },
+}
+
+
+OPENAI_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_DOCUMENTED: Final = {
+    400: "The request cannot be read.",
+    401: "No key, or a wrong one.",
+    403: "The Host or the Origin is not allowed, or a ticket was shown where a key is needed.",
+    404: "No such stream or model, or it is another key's.",
+    409: "The Idempotency-Key was used for another task.",
+    410: "The stream's events are no longer kept.",
+    413: "The body or the task is too large.",
+    422: "What is asked for cannot be done.",
+    429: "A limit is reached; Retry-After says when to come back.",
+    503: "The server is shutting down, or not fully configured.",
 }
 
 
@@ -127,6 +160,12 @@ class _Other(Problem):
         self.name = self.status.phrase.lower().replace(" ", "-")
 
 
+def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the entries of an OpenAPI description for the problems that a route can answer with."""
+    content = {"application/json": {"schema": OPENAI_SCHEMA}} if openai else {MEDIA_TYPE: {"schema": SCHEMA}}
+    return {status: {"description": _DOCUMENTED[status], "content": content} for status in statuses}
+
+
 def problem_of(error: Exception) -> Problem:
     """Return the problem that `error` is to the client."""
     match error:
@@ -158,11 +197,17 @@ def response_to(error: Exception, path: str) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Let `app` answer every error with a problem."""
+def install(app: FastAPI, reporter: Reporter) -> None:
+    """Let `app` answer every error with a problem, log what is refused and report what is a mistake of ours."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return response_to(error, request.url.path)
+        path, problem = request.url.path, problem_of(error)  # a query may hold a ticket
+        if problem is not error and type(problem) is Problem:
+            reporter.failed_request(error, path)
+        else:
+            fields = {"status": int(problem.status), "problem": problem.name, "path": path}
+            _log.info("request refused", extra={"fields": fields})
+        return response_to(error, path)
 
     for kind in (FacilitairError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)

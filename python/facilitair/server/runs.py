@@ -10,7 +10,6 @@ Runs are driven by tasks of the server's own task group; everything here belongs
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +28,12 @@ from ..planning import RunOptions
 from .limits import Limits, Slot
 from .log import MemoryLog
 from .problems import Conflict, Gone, NotFound, TooLarge, Unavailable
+from .reporting import Reporter
 
 KEPT_RUNS: Final = 1000
 GONE_RUNS: Final = 10_000
 GRACE_S: Final = 2.0
 SHUTDOWN: Final = "the server is shutting down"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +156,14 @@ class Runs:
     """The owner of all runs; an async context manager. Leaving it ends them all."""
 
     def __init__(
-        self, client: Client, settings: ServerConfig, limits: Limits, listeners: Sequence[Listener] = ()
+        self,
+        client: Client,
+        settings: ServerConfig,
+        limits: Limits,
+        listeners: Sequence[Listener] = (),
+        reporter: Reporter | None = None,
     ) -> None:
+        self._reporter = reporter or Reporter()
         self._client = client
         self._settings = settings
         self._limits = limits
@@ -292,11 +297,11 @@ class Runs:
             await record.follow(told)
         except FacilitairError as error:
             if begun.done():
-                _log.exception("run %s failed", record.stream_id)
+                self._reporter.failed_run(error, record.stream_id)
             else:
                 begun.set_exception(error)
-        except Exception:  # noqa: BLE001 - logged; the engine has ended this stream, the other runs go on
-            _log.exception("run %s failed by a mistake in Facilitair", record.stream_id or "(not begun)")
+        except Exception as error:  # noqa: BLE001 - reported; the engine has ended this stream, the others go on
+            self._reporter.failed_run(error, record.stream_id or "(not begun)")
         finally:
             if not begun.done():
                 begun.set_exception(Unavailable("the run was stopped before it began; try again."))

@@ -20,6 +20,7 @@ import uvicorn
 from ..client import Client
 from ..errors import UsageError
 from .app import create_app
+from .reporting import ErrorHook
 from .runs import Runs
 from .settings import ServerSettings
 
@@ -79,13 +80,13 @@ def listen(settings: ServerSettings) -> socket.socket:
         ) from error
 
 
-def make_server(settings: ServerSettings, client: Client) -> Server:
+def make_server(settings: ServerSettings, client: Client, on_error: ErrorHook | None = None) -> Server:
     """Return a server that is not yet listening; `await server.serve(sockets=[...])` runs it."""
-    app = create_app(settings, client)
+    app = create_app(settings, client, on_error)
     config = uvicorn.Config(
         app,
+        log_config=None,  # `logs` has configured it, or whoever embeds the server
         access_log=False,  # it would write queries, and with them tickets
-        log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=CUT_OFF_S,
         ws_ping_interval=settings.heartbeat_s,
@@ -96,7 +97,12 @@ def make_server(settings: ServerSettings, client: Client) -> Server:
     return Server(config, runs)
 
 
-async def serve(settings: ServerSettings, client: Client, announce: Callable[[str], None]) -> None:
+async def serve(
+    settings: ServerSettings,
+    client: Client,
+    announce: Callable[[str], None],
+    on_error: ErrorHook | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called with the base URL once the server listens.
 
     It takes the process for its own: its signals, and the settings of the garbage collector. Raises `UsageError` when
@@ -104,7 +110,7 @@ async def serve(settings: ServerSettings, client: Client, announce: Callable[[st
     """
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
-        server = make_server(settings, client)
+        server = make_server(settings, client, on_error)
         loop = asyncio.get_running_loop()
         spare_pauses()
         for number in _SIGNALS:

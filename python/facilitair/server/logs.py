@@ -1,0 +1,114 @@
+"""The server's log on standard error: a line for each thing that happens, as text or JSON, with every key taken out.
+
+What is logged never holds a task or a model's text, only names, numbers and errors. Errors may repeat what a provider
+wrote, so each line is searched for the keys that this process knows, and text for characters that a terminal obeys.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO
+
+import msgspec
+
+from .. import events as ev
+from ..secrets import Secret, redact
+from .runs import RunRecord
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+# uvicorn's own says what went wrong in a request; its access log, which has queries, stays off.
+LOGGERS: Final = ("facilitair", "uvicorn")
+Fields = dict[str, str | float | None]
+_log = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """Writes a record as one line of JSON, or as text. `secrets` never appear in either."""
+
+    def __init__(self, form: LogFormat, secrets: Iterable[Secret]) -> None:
+        super().__init__()
+        self._form = form
+        self._secrets = tuple(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record without keys."""
+        told: Fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            told["exception"] = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+        clean = {name: self._clean(value) for name, value in told.items()}
+        return msgspec.json.encode(clean).decode() if self._form == "json" else _as_text(clean)
+
+    def _clean(self, value: str | float | None) -> str | float | None:
+        return redact(value, self._secrets) if isinstance(value, str) else value
+
+
+def _as_text(told: Fields) -> str:
+    exception = told.pop("exception", None)
+    head = [str(told.pop(name)) for name in ("time", "level", "logger", "message")]
+    line = _visible(
+        " ".join([*head, *(f"{name}={value}" for name, value in told.items() if value is not None)])
+    )
+    if exception is None:
+        return line
+    return "\n".join([line, *(f"    {_visible(part)}" for part in str(exception).split("\n"))])
+
+
+def _visible(text: str) -> str:
+    """Write out what is no visible character: nobody may forge a line, or speak to the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def configure(
+    form: LogFormat, level: LogLevel, secrets: Iterable[Secret], stream: TextIO | None = None
+) -> None:
+    """Send what the server and uvicorn log to `stream` (standard error); for a process that is the server."""
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(LineFormatter(form, secrets))
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level.upper())
+        logger.propagate = False
+
+
+class RunLog:
+    """Logs that runs begin and end; a `runs.Listener`."""
+
+    def started(self, record: RunRecord) -> None:
+        """Say nothing: it has no name yet."""
+
+    def happened(self, record: RunRecord, event: ev.AnyEvent) -> None:
+        """Log the first event."""
+        if isinstance(event, ev.TaskStartedEvent):
+            fields: Fields = {
+                "stream_id": record.stream_id,
+                "owner": record.owner,
+                "strategy": event.strategy,
+                "agents": len(event.agents),
+                "simulated": str(event.simulated).lower(),
+            }
+            _log.info("run began", extra={"fields": fields})
+
+    def ended(self, record: RunRecord) -> None:
+        """Log how it ended."""
+        state = record.state
+        fields: Fields = {
+            "stream_id": record.stream_id or None,
+            "owner": record.owner,
+            "status": state.status if record.stream_id else "not begun",
+            "seconds": None if record.ended is None else round(record.ended - record.created, 3),
+            "cost_usd": state.cost_usd,
+            "error": state.error_code,
+        }
+        _log.info("run ended", extra={"fields": fields})

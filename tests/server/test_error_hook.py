@@ -1,0 +1,110 @@
+"""Mistakes of ours reach the operator's error reporter; refusals do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
+
+import pytest
+from fastapi import FastAPI
+
+from facilitair import Client, Config
+from facilitair.clock import MonotonicClock
+from facilitair.config import ServerConfig
+from facilitair.errors import ConfigError
+from facilitair.server.limits import Limits
+from facilitair.server.reporting import Reporter, hook_from
+from facilitair.server.runs import Runs, TaskSpec
+from facilitair.transport import Channel
+from tests.live import until
+
+from .harness import BRIEF, served
+
+Told = list[tuple[BaseException, Mapping[str, str]]]
+
+
+class Broken:
+    """A channel with a mistake in it."""
+
+    def open(self, request: object) -> NoReturn:
+        raise ZeroDivisionError("a mistake")
+
+    async def aclose(self) -> None:
+        pass
+
+
+class BrokenTransport:
+    clock = MonotonicClock()
+
+    def channel(self) -> Channel:
+        return cast("Channel", Broken())
+
+
+def test_a_run_that_a_mistake_stopped_is_reported() -> None:
+    told: Told = []
+
+    async def run() -> str:
+        settings = ServerConfig(port=0)
+        reporter = Reporter(lambda error, where: told.append((error, where)))
+        async with (
+            Client(Config(), env={}, transport=BrokenTransport()) as client,
+            Runs(client, settings, Limits(settings), reporter=reporter) as runs,
+        ):
+            record = await runs.start(TaskSpec("Sort a list"), "somebody")
+            await until(lambda: runs.active() == 0)
+            assert record.state.error_code == "internal"
+            return record.stream_id
+
+    stream_id = asyncio.run(run())
+    [(error, where)] = told
+    assert isinstance(error, ZeroDivisionError)
+    assert where == {"kind": "run", "stream_id": stream_id}
+
+
+def test_a_request_that_a_mistake_stopped_is_reported_and_its_refusals_are_not() -> None:
+    told: Told = []
+
+    async def run() -> int:
+        async with served(on_error=lambda error, where: told.append((error, where))) as server:
+            app = cast("FastAPI", server.server.config.app)
+
+            @app.get("/boom")
+            async def boom() -> None:
+                raise ZeroDivisionError("a mistake")
+
+            for path in ("/nowhere", "/api/stream/status/none"):
+                assert (await server.http.get(path)).status_code == 404
+            refused = await server.http.post("/api/stream/task", json={**BRIEF, "strategy": "none"})
+            assert refused.status_code == 422
+            return (await server.http.get("/boom?ticket=abc")).status_code
+
+    assert asyncio.run(run()) == 500
+    [(error, where)] = told
+    assert isinstance(error, ZeroDivisionError)
+    assert where == {"kind": "request", "path": "/boom"}
+
+
+def test_a_hook_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def hook(error: BaseException, where: Mapping[str, str]) -> None:
+        raise OSError("the reporter is away")
+
+    Reporter(hook).failed_run(ValueError("a mistake"), "3f2a")
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["a mistake in Facilitair stopped a run", "the error hook failed"]
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing", "no_such_module:report", "json:no_such_name", "sys:path", ":dumps"]
+)
+def test_a_hook_that_cannot_be_loaded_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"FACILITAIR_ERROR_HOOK is '{name}'"):
+        hook_from({"FACILITAIR_ERROR_HOOK": name})
+
+
+def test_a_hook_is_a_function_of_a_module() -> None:
+    import json
+
+    found: Any = hook_from({"FACILITAIR_ERROR_HOOK": "json:dumps"})
+    assert found is json.dumps
+    assert hook_from({}) is None

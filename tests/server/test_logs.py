@@ -1,0 +1,96 @@
+"""What the server logs: who ran what and what was refused, a line each, and never a key, a task or a query."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facilitair.secrets import Secret
+from facilitair.server.logs import LineFormatter
+from tests.cli.command import start
+from tests.cli.server import KEY, SIMULATED
+
+PROVIDER_KEY = "a key of no usual shape"
+
+
+def formatted(form: Any, message: str, error: BaseException | None = None, **fields: str | float) -> str:
+    info = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("facilitair.test", logging.ERROR, __file__, 1, message, (), info)
+    record.fields = fields
+    return LineFormatter(form, [Secret(PROVIDER_KEY)]).format(record)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_keys_are_taken_out_of_messages_fields_and_exceptions(form: str) -> None:
+    try:
+        raise RuntimeError(f"the provider said: {PROVIDER_KEY} is wrong, sk-abcdefghijklmnop too")
+    except RuntimeError as error:
+        line = formatted(form, f"asked with {PROVIDER_KEY}", error, path=f"/{PROVIDER_KEY}")
+
+    assert PROVIDER_KEY not in line
+    assert "sk-abcdefghijklmnop" not in line
+    assert "the provider said: *** is wrong, *** too" in line
+    assert "test_logs.py" in line, "where it was raised"
+
+
+def test_nobody_forges_a_line_or_speaks_to_the_terminal() -> None:
+    hostile = "a\n2026 error facilitair forged\r\x1b[2J\u202e\x9b"
+    text = formatted("text", hostile, RuntimeError(hostile), path=hostile)
+    lines = text.split("\n")
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert text.replace("\n", "").isprintable()
+    line = formatted("json", hostile, path=hostile)
+    assert "\n" not in line
+    assert json.loads(line)["path"] == hostile
+
+
+def serve(directory: Path, *arguments: str) -> list[str]:
+    """Serve a run and refuse a request; return the lines of the log."""
+    (directory / "facilitair.toml").write_text(SIMULATED)
+    with start("serve", "--port", "0", *arguments, cwd=directory, FACILITAIR_SERVER_KEY=KEY) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().strip()
+
+        def ask(path: str, body: bytes | None = None) -> int:
+            headers = {"X-API-Key": KEY, "Content-Type": "application/json"}
+            request = urllib.request.Request(url + path, body, headers)  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert ask("/api/stream/task", b'{"task": "the secret plan", "stream": false}') == 200
+        assert ask("/api/stream/status/nobody?ticket=the-ticket") == 404
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    return err.decode().splitlines()
+
+
+def test_runs_and_refusals_are_a_json_object_each(tmp_path: Path) -> None:
+    lines = serve(tmp_path, "--log-format", "json", "--log-level", "info")
+    told = [json.loads(line) for line in lines]
+    began, ended, refused = [line for line in told if line["logger"].startswith("facilitair")]
+    assert (began["message"], began["simulated"], began["level"]) == ("run began", "true", "info")
+    assert ended["stream_id"] == began["stream_id"]
+    assert (ended["message"], ended["status"], ended["owner"]) == ("run ended", "completed", began["owner"])
+    assert ended["seconds"] > 0
+    assert refused["message"] == "request refused"
+    assert (refused["status"], refused["problem"]) == (404, "not-found")
+    assert refused["path"] == "/api/stream/status/nobody"
+    for secret in (KEY, "the secret plan", "the-ticket"):
+        assert secret not in "\n".join(lines)
+
+
+def test_text_is_a_line_each_and_the_default_says_nothing(tmp_path: Path) -> None:
+    lines = serve(tmp_path, "--log-level", "info")
+    assert any(" info facilitair.server.logs run ended stream_id=" in line for line in lines)
+    assert serve(tmp_path) == []
