@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..secrets import Secret
 from .limits import Limits
-from .problems import Forbidden, NotFound, Problem, Unauthorized, response_to
+from .problems import Forbidden, NotFound, Problem, Unauthorized, documented, response_to
 from .settings import ServerSettings
 from .tickets import Tickets
 
@@ -188,7 +188,7 @@ class TicketReply(BaseModel):
 
 def ticket_router(runs: Runs, settings: ServerSettings, doors: Doors) -> APIRouter:
     """Return the route that gives tickets."""
-    routes = APIRouter(tags=["streams"])
+    routes = APIRouter(tags=["streams"], responses=documented(400, 401, 403, 404, 410, 422, 429))
 
     @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream, once, without a key")
     async def ticket(body: TicketRequest, who: Annotated[Principal, Depends(principal)]) -> TicketReply:

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from .. import events as ev
 from .auth import Principal, principal
+from .problems import documented
 from .runs import RunRecord, Runs
 
 _SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
@@ -114,7 +115,7 @@ class Metrics:
 
 def router(metrics: Metrics) -> APIRouter:
     """Return `/metrics`; it asks for a key, because what others do here is nobody's business."""
-    api = APIRouter(tags=["operation"])
+    api = APIRouter(tags=["operation"], responses=documented(401, 403, 429))
 
     @api.get(
         "/metrics",

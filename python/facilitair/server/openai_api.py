@@ -33,9 +33,10 @@ from ..engine.strategies import BUILT_IN
 from ..fold import apply
 from .auth import Principal, principal
 from .log import EventLog
-from .problems import NotFound, Problem, TooLarge, Unprocessable
+from .problems import NotFound, Problem, TooLarge, Unprocessable, documented
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
+from .streams import SSE_SCHEMA
 
 PREFIX: Final = "facilitair/"
 STALLED_S: Final = 30.0
@@ -291,7 +292,9 @@ async def deltas(log: EventLog, transcript: Transcript) -> AsyncGenerator[Delta]
 
 def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
     """Return the routes of `/v1`; the strategies that ship and those of `config` are the models."""
-    routes = APIRouter(prefix="/v1", tags=["OpenAI"])
+    routes = APIRouter(
+        prefix="/v1", tags=["OpenAI"], responses=documented(400, 401, 403, 422, 429, openai=True)
+    )
     strategies = tuple(dict.fromkeys((config.default_strategy, *BUILT_IN, *config.strategy)))
     since = int(time.time())
 
@@ -310,13 +313,24 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         who.check_may_act()
         return {"object": "list", "data": [card(name) for name in strategies]}
 
-    @routes.get("/models/{model:path}", summary="One strategy, as a model")
+    @routes.get(
+        "/models/{model:path}", summary="One strategy, as a model", responses=documented(404, openai=True)
+    )
     async def model(model: str, who: Annotated[Principal, Depends(principal)]) -> dict[str, Any]:
         who.check_may_act()
         return card(known(model))
 
     @routes.post(
-        "/chat/completions", summary="Let the agents of a strategy answer", response_class=JSONResponse
+        "/chat/completions",
+        summary="Let the agents of a strategy answer",
+        response_class=JSONResponse,
+        responses={
+            200: {
+                "description": "A chat completion, or with `stream` its chunks and `[DONE]`.",
+                "content": {"text/event-stream": {"itemSchema": SSE_SCHEMA}},
+            },
+            **documented(404, 413, 503, openai=True),
+        },
     )
     async def chat(
         body: ChatRequest, request: Request, who: Annotated[Principal, Depends(principal)]

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from .. import events as ev
 from .auth import Principal, principal
 from .log import EventLog
-from .problems import MEDIA_TYPE, SCHEMA, BadRequest
+from .problems import BadRequest, documented
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
 
@@ -131,36 +131,28 @@ class CancelRequest(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=500)] = "cancelled by the user"
 
 
-_PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": SCHEMA}}}
+SSE_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": "string"},
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The events of the run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": SSE_SCHEMA}},
     },
     204: {"description": "The run has ended and nothing follows."},
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the entries of an OpenAPI description for the problems that a route can answer with."""
-    known = {
-        400: "The request cannot be read.",
-        401: "No key, or a wrong one.",
-        403: "The Host or the Origin is not allowed, or a ticket was shown where a key is needed.",
-        404: "No such stream, or it is another key's.",
-        409: "The Idempotency-Key was used for another task.",
-        410: "The stream's events are no longer kept.",
-        413: "The body or the task is too large.",
-        422: "What is asked for cannot be done.",
-        429: "A limit is reached; Retry-After says when to come back.",
-        503: "The server is shutting down, or not fully configured.",
-    }
-    return {status: {"description": known[status], **_PROBLEM} for status in statuses}
-
-
 def router(runs: Runs, settings: ServerSettings) -> APIRouter:
     """Return the routes under `/api`."""
-    api = APIRouter(prefix="/api", tags=["streams"], responses=problems(400, 401, 403, 422, 429))
+    api = APIRouter(prefix="/api", tags=["streams"], responses=documented(400, 401, 403, 422, 429))
 
     def watch(record: RunRecord, after: int) -> Response:
         if record.log.ended and after >= record.log.last_seq:
@@ -173,7 +165,7 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         response_model=StreamStatus,
         responses={
             200: {"description": "The run has ended (`stream: false`).", "model": StreamStatus},
-            **problems(409, 413, 503),
+            **documented(409, 413, 503),
         },
     )
     async def start(
@@ -192,7 +184,7 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         return status_of(record, body.session_id)
 
     @api.get(
-        "/stream/events/{stream_id}", response_class=Response, responses={**_EVENTS, **problems(404, 410)}
+        "/stream/events/{stream_id}", response_class=Response, responses={**_EVENTS, **documented(404, 410)}
     )
     async def events(
         stream_id: StreamId, who: Whose, after: After = None, last_event_id: LastEventId = None
@@ -201,13 +193,13 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         who.check_stream(stream_id)
         return watch(runs.find(stream_id, who.id), _position(stream_id, last_event_id, after))
 
-    @api.get("/stream/status/{stream_id}", responses=problems(404, 410))
+    @api.get("/stream/status/{stream_id}", responses=documented(404, 410))
     async def status(stream_id: StreamId, who: Whose) -> StreamStatus:
         """Say how far a run is."""
         who.check_stream(stream_id)
         return status_of(runs.find(stream_id, who.id))
 
-    @api.post("/stream/cancel/{stream_id}", responses=problems(404, 410))
+    @api.post("/stream/cancel/{stream_id}", responses=documented(404, 410))
     async def cancel(stream_id: StreamId, who: Whose, body: CancelRequest | None = None) -> StreamStatus:
         """Stop a run. It ends with `task_cancelled`; one that has ended already stays as it is."""
         who.check_may_act()
@@ -216,7 +208,9 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         return status_of(record)
 
     @api.get(
-        "/collaborate/stream", response_class=Response, responses={**_EVENTS, **problems(404, 410, 413, 503)}
+        "/collaborate/stream",
+        response_class=Response,
+        responses={**_EVENTS, **documented(404, 410, 413, 503)},
     )
     async def collaborate(
         who: Whose,
