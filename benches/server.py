@@ -33,6 +33,7 @@ KEY = "sk-fac-for-the-bench-0123456789"
 RUNS, ROUNDS, APART_S = 50, 4, 0.02
 WAITING = 200
 VIEWERS = 10
+CANCELS = 40
 WORDS = " ".join(f"Sentence {n} goes on and ends." for n in range(20))
 ALONE = StrategyConfig(
     agents=(
@@ -183,6 +184,41 @@ async def memory(server: Server) -> list[str]:
     ]
 
 
+async def cancel(server: Server, provider: str) -> list[str]:
+    """From the request to cancel until the provider's own count of open streams is back at zero."""
+
+    async def took(model: str) -> float:
+        stream_id = await server.start(model)
+        while not await open_streams(provider):
+            pass
+        await asyncio.sleep(0.3)  # the steady one writes by now
+        began = time.perf_counter()
+        _, writer = await server.open("POST", f"/api/stream/cancel/{stream_id}")
+        while await open_streams(provider):
+            pass
+        writer.close()
+        return 1000 * (time.perf_counter() - began)
+
+    rows = []
+    for model, when in (("mute", "before its first token"), ("steady", "while it writes")):
+        found = [await took(model) for _ in range(CANCELS)]
+        rows.append(f"| a run {when} | {statistics.median(found):.1f} ms | {max(found):.1f} ms |")
+    return [
+        f"| {CANCELS} cancels: until the provider's connection is closed | median | largest |",
+        "|---|---:|---:|",
+        *rows,
+    ]
+
+
+async def open_streams(provider: str) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(provider.split(":")[2].split("/")[0]))
+    writer.write(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    count: int = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])["open_streams"]
+    return count
+
+
 async def cpu(server: Server) -> list[str]:
     async def cost(viewers: int) -> tuple[float, int]:
         ids = [await server.start("steady") for _ in range(20)]
@@ -205,7 +241,12 @@ async def main() -> None:
         process("serve", OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
     ):
         server = Server(pid, url)
-        for table in (await first_tokens(server, provider), await memory(server), await cpu(server)):
+        for table in (
+            await first_tokens(server, provider),
+            await memory(server),
+            await cancel(server, provider),
+            await cpu(server),
+        ):
             print("\n".join(table), end="\n\n")
     print(machine("uvicorn", "starlette", "fastapi"))
 
