@@ -16,13 +16,13 @@ bin := .venv/bin
 # Wheels only: building a source distribution would fetch build dependencies that no lock file pins.
 install := $(bin)/python -m pip install --quiet --require-hashes --only-binary :all:
 extension := python/facilitair_rust/facilitair_rust.abi3.so
-rust := $(shell find rust -name target -prune -o -type f -print) Cargo.toml Cargo.lock pyproject.toml
+rust := $(shell find rust \( -name target -o -name fuzz \) -prune -o -type f -print) Cargo.toml Cargo.lock pyproject.toml
 base := .setup/runtime .setup/extension
 
 .DELETE_ON_ERROR:
 # Two runs of pip in one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench soak wheel lock clean always
+.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench soak fuzz wheel lock clean always
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -67,8 +67,15 @@ format: .setup/dev ## Format all code and mend what the linter can
 bench: $(base) .setup/dev .setup/bench ## Measure what the README claims
 	@set -e; for bench in benches/[a-z]*.py; do $(bin)/python "$$bench"; done
 
-soak: $(base) .setup/dev ## Serve many streams for SECONDS=60 to viewers that stall and reconnect
+soak: $(base) .setup/dev ## Serve many streams for SECONDS=60, look for leaks in 10,000 runs, fuzz
 	$(bin)/python -m tests.server.soak $(or $(SECONDS),60)
+	$(bin)/python -m tests.engine.leaks
+	@$(MAKE) --no-print-directory fuzz
+
+fuzz: ## Fuzz the Rust parsers for SECONDS=60 in all; needs a nightly compiler and cargo-fuzz
+	@scripts/check-tools fuzz
+	@set -e; for target in sse decoder chunk_text; do \
+	    cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target -- -max_total_time=$$(($(or $(SECONDS),60) / 3)); done
 
 wheel: .setup/build ## Build the wheel into dist/
 	$(bin)/maturin build --release --locked --out dist

@@ -19,7 +19,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, FastAPI, WebSocketException, status
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocketException, status
+from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -43,6 +44,14 @@ _HARMLESS: Final = (
 )
 _IN_URL: Final = frozenset(("key", "api_key", "apikey", "api-key", "x-api-key", "token", "access_token"))
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# What the API's description says about keys and tickets; `principal` itself reads and checks them.
+_DESCRIBED: Final = (
+    APIKeyHeader(name="X-API-Key", scheme_name="key", description="A key of the server.", auto_error=False),
+    HTTPBearer(scheme_name="bearer", description="The same key.", auto_error=False),
+)
+TICKET: Final = APIKeyQuery(
+    name="ticket", scheme_name="ticket", description="Opens one stream, once, for looking.", auto_error=False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,11 @@ def install_doors(app: FastAPI, settings: ServerSettings) -> Doors:
     return doors
 
 
-async def principal(connection: HTTPConnection) -> Principal:
+async def principal(
+    connection: HTTPConnection,
+    _key: Annotated[object, Security(_DESCRIBED[0])] = None,
+    _bearer: Annotated[object, Security(_DESCRIBED[1])] = None,
+) -> Principal:
     """FastAPI dependency, for requests and WebSockets: who is asking. Counts the request.
 
     Raises `Unauthorized` or `Busy`; before a WebSocket is accepted, that is a refusal of the handshake.
@@ -188,7 +201,7 @@ class TicketReply(BaseModel):
 
 def ticket_router(runs: Runs, settings: ServerSettings, doors: Doors) -> APIRouter:
     """Return the route that gives tickets."""
-    routes = APIRouter(tags=["streams"], responses=documented(400, 401, 403, 404, 410, 422, 429))
+    routes = APIRouter(tags=["streams"], responses=documented(400, 401, 403, 404, 410, 413, 422, 429))
 
     @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream, once, without a key")
     async def ticket(body: TicketRequest, who: Annotated[Principal, Depends(principal)]) -> TicketReply:

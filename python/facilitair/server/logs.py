@@ -21,7 +21,6 @@ from .runs import RunRecord
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-# uvicorn's own says what went wrong in a request; its access log, which has queries, stays off.
 LOGGERS: Final = ("facilitair", "uvicorn")
 Fields = dict[str, str | float | None]
 _log = logging.getLogger(__name__)
@@ -78,7 +77,9 @@ def configure(
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level.upper())
+        # uvicorn's says what went wrong in a request; below a warning it has queries and frames, and no key is taken
+        # out of a frame by name.
+        logger.setLevel(max(logging.getLevelName(level.upper()), logging.WARNING if name == "uvicorn" else 0))
         logger.propagate = False
 
 

@@ -33,7 +33,7 @@ from ..engine.strategies import BUILT_IN
 from ..fold import apply
 from .auth import Principal, principal
 from .log import EventLog
-from .problems import NotFound, Problem, TooLarge, Unprocessable, documented
+from .problems import NotFound, Problem, TooLarge, Unprocessable, documented, documented_headers
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
 from .streams import SSE_SCHEMA
@@ -328,8 +328,11 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
             200: {
                 "description": "A chat completion, or with `stream` its chunks and `[DONE]`.",
                 "content": {"text/event-stream": {"itemSchema": SSE_SCHEMA}},
+                "headers": documented_headers(
+                    {"X-Facilitair-Stream": "The stream with all events of the run."}
+                ),
             },
-            **documented(404, 413, 503, openai=True),
+            **documented(402, 404, 413, 502, 503, 504, openai=True),
         },
     )
     async def chat(

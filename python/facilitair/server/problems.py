@@ -53,6 +53,7 @@ OPENAI_SCHEMA: Final[dict[str, Any]] = {
 _DOCUMENTED: Final = {
     400: "The request cannot be read.",
     401: "No key, or a wrong one.",
+    402: "The run reached its cost limit.",
     403: "The Host or the Origin is not allowed, or a ticket was shown where a key is needed.",
     404: "No such stream or model, or it is another key's.",
     409: "The Idempotency-Key was used for another task.",
@@ -60,7 +61,13 @@ _DOCUMENTED: Final = {
     413: "The body or the task is too large.",
     422: "What is asked for cannot be done.",
     429: "A limit is reached; Retry-After says when to come back.",
+    502: "All agents failed.",
     503: "The server is shutting down, or not fully configured.",
+    504: "The run reached its time limit.",
+}
+_HEADERS: Final = {
+    401: {"WWW-Authenticate": "How to show a key."},
+    429: {"Retry-After": "Seconds until it is worth trying again."},
 }
 
 
@@ -163,7 +170,22 @@ class _Other(Problem):
 def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the entries of an OpenAPI description for the problems that a route can answer with."""
     content = {"application/json": {"schema": OPENAI_SCHEMA}} if openai else {MEDIA_TYPE: {"schema": SCHEMA}}
-    return {status: {"description": _DOCUMENTED[status], "content": content} for status in statuses}
+    return {
+        status: {
+            "description": _DOCUMENTED[status],
+            "content": content,
+            "headers": documented_headers(_HEADERS.get(status, {})),
+        }
+        for status in statuses
+    }
+
+
+def documented_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the entry of an OpenAPI description for headers that always come, each with what it means."""
+    return {
+        name: {"description": text, "required": True, "schema": {"type": "string"}}
+        for name, text in headers.items()
+    }
 
 
 def problem_of(error: Exception) -> Problem:

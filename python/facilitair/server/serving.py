@@ -86,6 +86,7 @@ def make_server(settings: ServerSettings, client: Client, on_error: ErrorHook | 
     config = uvicorn.Config(
         app,
         log_config=None,  # `logs` has configured it, or whoever embeds the server
+        log_level="warning",  # below, it writes queries and frames
         access_log=False,  # it would write queries, and with them tickets
         server_header=False,
         timeout_graceful_shutdown=CUT_OFF_S,

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Security
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .. import events as ev
-from .auth import Principal, principal
+from .auth import TICKET, Principal, principal
 from .log import EventLog
-from .problems import BadRequest, documented
+from .problems import BadRequest, documented, documented_headers
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
 
@@ -148,6 +148,7 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     },
     204: {"description": "The run has ended and nothing follows."},
 }
+_LOCATION: Final = {"headers": documented_headers({"Location": "Where the run's events are."})}
 
 
 def router(runs: Runs, settings: ServerSettings) -> APIRouter:
@@ -164,7 +165,8 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         status_code=202,
         response_model=StreamStatus,
         responses={
-            200: {"description": "The run has ended (`stream: false`).", "model": StreamStatus},
+            200: {"description": "The run has ended (`stream: false`).", "model": StreamStatus, **_LOCATION},
+            202: {"description": "The run goes on.", **_LOCATION},
             **documented(409, 413, 503),
         },
     )
@@ -184,7 +186,10 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         return status_of(record, body.session_id)
 
     @api.get(
-        "/stream/events/{stream_id}", response_class=Response, responses={**_EVENTS, **documented(404, 410)}
+        "/stream/events/{stream_id}",
+        response_class=Response,
+        responses={**_EVENTS, **documented(404, 410)},
+        dependencies=[Security(TICKET)],
     )
     async def events(
         stream_id: StreamId, who: Whose, after: After = None, last_event_id: LastEventId = None
@@ -193,13 +198,13 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         who.check_stream(stream_id)
         return watch(runs.find(stream_id, who.id), _position(stream_id, last_event_id, after))
 
-    @api.get("/stream/status/{stream_id}", responses=documented(404, 410))
+    @api.get("/stream/status/{stream_id}", responses=documented(404, 410), dependencies=[Security(TICKET)])
     async def status(stream_id: StreamId, who: Whose) -> StreamStatus:
         """Say how far a run is."""
         who.check_stream(stream_id)
         return status_of(runs.find(stream_id, who.id))
 
-    @api.post("/stream/cancel/{stream_id}", responses=documented(404, 410))
+    @api.post("/stream/cancel/{stream_id}", responses=documented(404, 410, 413))
     async def cancel(stream_id: StreamId, who: Whose, body: CancelRequest | None = None) -> StreamStatus:
         """Stop a run. It ends with `task_cancelled`; one that has ended already stays as it is."""
         who.check_may_act()

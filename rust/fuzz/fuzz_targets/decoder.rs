@@ -1,0 +1,39 @@
+//! Any response, split anywhere, gives the same deltas, ends exactly once and never shows a secret.
+#![no_main]
+
+use facilitair_core::stream::{ChatDecoder, Delta, Deltas, Timeouts};
+use libfuzzer_sys::fuzz_target;
+
+const SECRET: &str = "sk-never-to-be-shown-0123";
+
+fn deltas<'a>(status: u16, json: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Delta> {
+    let mut decoder = ChatDecoder::new(Timeouts::default(), 0.0);
+    decoder.add_secret(SECRET);
+    let kind = if json { "application/json" } else { "text/event-stream" };
+    decoder.head(status, [("content-type", kind)].into_iter(), 0.0);
+    let mut found = Deltas::default();
+    for piece in pieces {
+        decoder.feed(piece, 0.0, &mut found);
+    }
+    decoder.eof(0.0, &mut found);
+    assert!(decoder.done());
+    found.into_vec()
+}
+
+fuzz_target!(|input: (usize, bool, bool, &[u8])| {
+    let (size, refused, json, bytes) = input;
+    let status = if refused { 429 } else { 200 };
+    let whole = deltas(status, json, std::iter::once(bytes));
+    let split = deltas(status, json, bytes.chunks(size % 13 + 1));
+    assert_eq!(whole, split);
+    let ends = |delta: &&Delta| {
+        matches!(delta, Delta::Finished { .. } | Delta::Failed { .. } | Delta::Closed { .. })
+    };
+    assert_eq!(whole.iter().filter(ends).count(), 1);
+    assert!(whole.last().is_some_and(|last| ends(&last)));
+    for delta in &whole {
+        if let Delta::Failed { error, .. } = delta {
+            assert!(!error.message.contains(SECRET));
+        }
+    }
+});
