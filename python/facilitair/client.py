@@ -11,11 +11,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+
+import msgspec
 
 from . import events as ev
 from . import pricing
-from .config import Config, load_config
+from .config import Config, ProviderConfig, load_config
 from .engine.drive import Handle, stream_events
 from .engine.plan import Plan
 from .errors import ConfigError, UsageError
@@ -28,6 +30,9 @@ from .simulator.personas import personas
 from .simulator.server import Simulator
 from .transport import Transport
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
 DISCOVERED_FOR_S: Final = 60.0
 _CLOSED: Final = "this client is closed; make a new one."
 _NOWHERE: Final = "http://simulator.invalid/v1"  # until the simulator has been started
@@ -38,8 +43,9 @@ class Client:
     """Settings and connections shared by many runs; an async context manager, or call `aclose`.
 
     `config` is what `load_config` returns; without it the configuration of `directory` (the working directory) and
-    `env` (the process's environment) is read here. `transport` replaces HTTP, for tests. Belongs to one event loop.
-    Raises `ConfigError`.
+    `env` (the process's environment) is read here. `sdk_clients` are clients of the `openai` SDK by the name of the
+    provider they ask, such as `{"azure": AsyncAzureOpenAI(...)}` for the models `azure/NAME`; they stay the caller's.
+    `transport` replaces HTTP, for tests. Belongs to one event loop. Raises `ConfigError`.
     """
 
     def __init__(
@@ -48,10 +54,13 @@ class Client:
         *,
         directory: Path | None = None,
         env: Mapping[str, str] | None = None,
+        sdk_clients: Mapping[str, AsyncOpenAI] | None = None,
         transport: Transport | None = None,
     ) -> None:
         self._env = dict(os.environ if env is None else env)
-        self._config = load_config(directory, env) if config is None else config
+        self._sdk_clients = dict(sdk_clients or {})
+        config = load_config(directory, env) if config is None else config
+        self._config = _with_sdk(config, self._sdk_clients)
         self._speed = _simulator_speed(self._env)
         self._transport = transport
         self._http: HttpTransport | None = None
@@ -121,7 +130,7 @@ class Client:
         plan = await self._plan(request)
         self._check_open()
         if self._http is None and self._transport is None:
-            self._http = HttpTransport()
+            self._http = HttpTransport(sdk_clients=self._sdk_clients)
         transport = self._transport or self._http
         if transport is None:
             raise UsageError(_CLOSED)
@@ -223,6 +232,17 @@ async def run(task: str, context: Mapping[str, Any] | None = None, **options: Un
     """Run `task` with a client of its own and return the result; raises as `Client.run`."""
     async with Client() as client:
         return await client.run(task, context, **options)
+
+
+def _with_sdk(config: Config, clients: Mapping[str, AsyncOpenAI]) -> Config:
+    """Return the configuration in which each SDK client is a provider, at its own address unless another is named."""
+    providers = dict(config.providers)
+    for name, client in clients.items():
+        own = providers.get(name, ProviderConfig())
+        if own.base_url is None:
+            url = str(client.base_url).rstrip("/")
+            providers[name] = msgspec.structs.replace(own, base_url=url, allow_http=True)
+    return msgspec.structs.replace(config, providers=providers)
 
 
 def _check_scripts(plan: Plan) -> None:

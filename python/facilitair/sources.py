@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 
 from facilitair_rust import PushStream
 
@@ -16,7 +16,7 @@ async def feed(stream: PushStream, pieces: AsyncIterable[str]) -> None:
     """
     try:
         async for piece in pieces:
-            if not stream.push(piece) and not await pushed(stream, piece):
+            if not stream.push(piece) and not await pushed(stream, piece, stream.push):
                 return
         stream.finish()
     except Exception as error:
@@ -26,9 +26,9 @@ async def feed(stream: PushStream, pieces: AsyncIterable[str]) -> None:
         stream.fail("truncated", "its source was stopped before it ended")
 
 
-async def pushed(stream: PushStream, piece: str) -> bool:
-    """Wait until there is room, then push `piece`; false when the stream was stopped meanwhile."""
-    while not stream.push(piece):
+async def pushed(stream: PushStream, piece: str, push: Callable[[str], bool]) -> bool:
+    """Wait until there is room, then `push` the piece; false when the stream was stopped meanwhile."""
+    while not push(piece):
         if stream.closed:
             return False
         await stream.room()

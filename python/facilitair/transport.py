@@ -25,12 +25,16 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One streaming chat completion, ready to send. Headers hold the key, so they are kept out of `repr`."""
+    """One streaming chat completion, ready to send. Headers hold the key, so they are kept out of `repr`.
+
+    `provider` is who is asked; a transport may have another way to it than HTTP of its own.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     timeouts: Timeouts
+    provider: str = ""
 
 
 class Channel(Protocol):

@@ -18,6 +18,7 @@ import websockets
 from facilitair import events as ev
 from facilitair.config import ServerConfig
 from facilitair.simulator.brain import Brain, Script
+from facilitair.simulator.wire import Reply, error_reply
 from tests.cli.command import start
 from tests.live import KEY as PROVIDER_KEY
 from tests.live import until
@@ -59,6 +60,17 @@ async def handshake(
             return 101
     except websockets.InvalidStatus as error:
         return error.response.status_code
+
+
+async def raw(at: Served, request: bytes) -> tuple[int, str]:
+    """Send bytes and return the status of the first answer, and all that came until the server had no more."""
+    address = urlsplit(at.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(request)
+    writer.write_eof()
+    answer = (await reader.read()).decode()
+    writer.close()
+    return int(answer.split(" ", 2)[1]), answer
 
 
 async def routes(at: Served) -> list[tuple[str, str]]:
@@ -177,12 +189,58 @@ def test_no_answer_can_be_taken_for_a_page() -> None:
                 await at.http.get("/api/stream/events/<script>alert(1)</script>"),
                 await at.http.get("/nothing/<script>alert(1)</script>"),
                 await at.http.get("/healthz", headers={"Host": "<script>"}),
+                await at.http.get(f"/api/stream/events/{await at.start()}"),
+                await at.http.post("/v1/chat/completions", content=b"x" * 3_000_000),
             ]
 
         for answer in answers:
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
-            assert "html" not in answer.headers["content-type"]
+            assert answer.headers["referrer-policy"] == "no-referrer", (
+                "a ticket in a page's own address stays there"
+            )
+        assert "html" not in answer.headers["content-type"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+        "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost",
+        "GET /v1/models HTTP/1.1\r\nHost: localhost:x@evil.example",
+        "GET http://evil.example/v1/models HTTP/1.1\r\nHost: evil.example",
+        "GET /v1/models HTTP/1.0",
+        "GET /v1/models HTTP/1.1",
+        "POST /api/stream/task HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 30",
+        "POST /api/stream/task HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked",
+    ],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused(head: str) -> None:
+    async def run() -> None:
+        async with served() as at:
+            status, body = await raw(at, f"{head}\r\nX-API-Key: {KEY}\r\n\r\n".encode())
+            assert 400 <= status < 600, body
+            assert "facilitair/balanced" not in body
+            assert at.runs.records() == []
+
+    asyncio.run(run())
+
+
+def test_nothing_is_smuggled_in_the_body_of_a_request() -> None:
+    inner = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n"
+    head = "POST /api/stream/ticket HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    async def run() -> None:
+        async with served() as at:
+            for more in (
+                f"Content-Length: {len(inner)}\r\n\r\n{inner}",
+                f"Content-Length: {len(inner) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
+            ):
+                status, body = await raw(at, f"{head}{more}".encode())
+                assert 400 <= status < 500, body
+                assert "facilitair/balanced" not in body, "the key of whoever comes next was used"
 
     asyncio.run(run())
 
@@ -490,6 +548,45 @@ def test_no_text_breaks_out_of_its_event() -> None:
     asyncio.run(run())
 
 
+def test_no_text_speaks_to_the_terminal_of_who_watches_with_curl() -> None:
+    evil = "Sort \x1b]0;owned\x07 \x1b[2J\x1b[1;1H \x08\x08 \x0b\x0c end"
+    script = Brain({"evil": Script(text=evil * 3, ttft_s=0.01, between_s=0.001)})
+    body = {
+        "task": evil,
+        "context": {evil: evil},
+        "models": "openai/evil",
+        "sections": [evil],
+        "session_id": evil,
+    }
+
+    async def run() -> None:
+        async with served(script=script, speed=20) as at:
+            started = await at.http.post("/api/stream/task", json=body)
+            assert started.status_code == 202, started.text
+            stream_id = started.json()["stream_id"]
+            chat = {**CHAT, "facilitair": {"models": "openai/evil"}}
+            answers = [
+                started,
+                await at.http.get(f"/api/stream/events/{stream_id}"),
+                await at.http.get(f"/api/stream/status/{stream_id}"),
+                await at.http.post(f"/api/stream/cancel/{stream_id}", json={"reason": evil}),
+                await at.http.post("/v1/chat/completions", json=chat),
+                await at.http.post("/v1/chat/completions", json={**chat, "stream": True}),
+                await at.http.post("/api/stream/task", json={"task": "Sort", "models": evil}),
+                await at.http.post("/api/stream/task", json={"task": "Sort", "strategy": evil}),
+                await at.http.post("/v1/chat/completions", json={**CHAT, "model": evil}),
+                await at.http.get("/api/collaborate/stream", params={"task": "Sort", "preset": evil}),
+                await at.http.get("/metrics"),
+            ]
+
+        assert "owned" in answers[1].text
+        assert "owned" not in answers[-1].text, "no label is taken from a request"
+        for answer in answers:
+            assert not [byte for byte in answer.content if byte < 0x20 and byte != 0x0A], answer.request.url
+
+    asyncio.run(run())
+
+
 def test_no_header_is_made_of_what_was_sent() -> None:
     async def run() -> None:
         async with served() as at:
@@ -552,6 +649,53 @@ def test_no_key_and_no_ticket_is_ever_logged_or_answered(caplog: pytest.LogCaptu
     for secret in (KEY, OTHER_KEY, PROVIDER_KEY, wrong, ticket):
         assert secret not in logged
         assert not [text for text in said if secret in text]
+
+
+class Echoing(Brain):
+    """A provider that refuses every request and repeats the key that it was shown."""
+
+    def reply(self, *_: object) -> Reply:
+        return error_reply(
+            401, f"Incorrect API key provided: {PROVIDER_KEY}. Authorization: Bearer {PROVIDER_KEY}"
+        )
+
+
+def test_a_key_that_the_provider_repeats_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "facilitair")
+    said: list[str] = []
+
+    async def run() -> None:
+        async with served(script=Echoing()) as at:
+            stream_id = await at.start(STEADY)
+            chat = {**CHAT, "facilitair": {"models": "openai/steady"}}
+            async with websockets.connect(
+                socket_address(at, f"/api/stream/ws?stream_id={stream_id}"),
+                additional_headers={"X-API-Key": KEY},
+            ) as socket:
+                said.extend([str(text) async for text in until_the_end(socket)])
+            answers = [
+                await at.http.get(f"/api/stream/events/{stream_id}"),
+                await at.http.get(f"/api/stream/status/{stream_id}"),
+                await at.http.post("/v1/chat/completions", json=chat),
+                await at.http.post("/v1/chat/completions", json={**chat, "stream": True}),
+                await at.http.get("/metrics"),
+            ]
+            said.extend(f"{answer.headers} {answer.text}" for answer in answers)
+            assert at.simulator.requests > 0
+
+    asyncio.run(run())
+    text = "\n".join([*said, *(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)])
+    assert "Incorrect API key provided" in text
+    assert PROVIDER_KEY not in text
+    assert PROVIDER_KEY[8:] not in text
+
+
+async def until_the_end(socket: websockets.ClientConnection) -> AsyncIterator[str | bytes]:
+    """Yield what comes, with the event that ends a run as the last."""
+    async for text in socket:
+        yield text
+        if isinstance(ev.decode(text), ev.TERMINAL):
+            return
 
 
 def test_the_command_writes_no_key_that_the_user_has_set(tmp_path: Path) -> None:

@@ -7,18 +7,29 @@ core until the next one takes it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from facilitair_rust import HttpClient, Mux
 
 from ..clock import MonotonicClock
 from ..transport import Delta, HttpRequest
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
 
 class HttpTransport:
-    """Channels over real HTTP that share one pool of connections. Close it when no channel is open any more."""
+    """Channels over real HTTP that share one pool of connections. Close it when no channel is open any more.
 
-    def __init__(self, client: HttpClient | None = None) -> None:
+    `sdk_clients`, by provider, make the requests to those with the `openai` SDK instead; they stay the caller's.
+    """
+
+    def __init__(
+        self, client: HttpClient | None = None, sdk_clients: Mapping[str, AsyncOpenAI] | None = None
+    ) -> None:
         self._client = HttpClient() if client is None else client
+        self._sdk_clients = dict(sdk_clients or {})
         self._clock = MonotonicClock()
 
     @property
@@ -28,7 +39,7 @@ class HttpTransport:
 
     def channel(self) -> HttpChannel:
         """Return a new, empty channel. It belongs to the event loop that first waits on it."""
-        return HttpChannel(self._client.mux(gather=True), self._clock)
+        return HttpChannel(self._client.mux(gather=True), self._clock, self._sdk_clients)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -38,18 +49,24 @@ class HttpTransport:
 class HttpChannel:
     """The HTTP streams of one run, merged."""
 
-    def __init__(self, mux: Mux, clock: MonotonicClock) -> None:
+    def __init__(self, mux: Mux, clock: MonotonicClock, sdk_clients: Mapping[str, AsyncOpenAI]) -> None:
         self._mux = mux
         self._clock = clock
+        self._sdk_clients = sdk_clients
+        self._relays: dict[int, asyncio.Task[None]] = {}
         self._waited = False
 
     def open(self, request: HttpRequest) -> int:
         """Start a stream and return its number."""
+        if client := self._sdk_clients.get(request.provider):
+            return self._relay(client, request)
         return self._mux.open(request.url, request.headers, request.body, request.timeouts)
 
     def close_stream(self, stream: int) -> None:
         """Stop a stream: its connection is closed, and `Closed` is its last delta."""
         self._mux.close_stream(stream)
+        if relay := self._relays.get(stream):
+            relay.cancel()
 
     async def recv(self, until: float | None) -> list[Delta]:
         """Return what has arrived, waiting at the latest until `clock.now()` is `until`; empty means that time came
@@ -80,3 +97,16 @@ class HttpChannel:
     async def aclose(self) -> None:
         """Close every stream and its connection."""
         self._mux.close()
+        relays = list(self._relays.values())
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
+
+    def _relay(self, client: AsyncOpenAI, request: HttpRequest) -> int:
+        from .sdk import relay  # only where there is a client of it
+
+        stream = self._mux.push_stream()
+        task = asyncio.create_task(relay(client, request, stream))
+        self._relays[stream.stream] = task
+        task.add_done_callback(lambda _: self._relays.pop(stream.stream, None))
+        return stream.stream

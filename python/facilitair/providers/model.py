@@ -109,6 +109,7 @@ class Model:
             headers=self._headers(),
             body=msgspec.json.encode(body),
             timeouts=self.timeouts,
+            provider=self.provider,
         )
 
     def _headers(self) -> dict[str, str]:

@@ -87,7 +87,7 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
     app.state.runs = runs
     counters.observe(runs)
 
-    @app.get("/healthz", tags=["operation"], responses=problems.documented(403))
+    @app.get("/healthz", tags=["operation"], responses=problems.documented(400, 403))
     async def health() -> Health:
         """Say that the server is up. Needs no key and tells nothing about anybody."""
         return Health(status="closing" if runs.closing else "ok", version=app.version)

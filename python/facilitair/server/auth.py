@@ -5,7 +5,8 @@ stream (`tickets`). A key in a URL is not taken: URLs are written to logs. `prin
 
 `Guard` stands before everything else: a page whose own name resolves to this machine (DNS rebinding) shows that name
 as Host; a page of somebody else shows its Origin. Both are refused, for WebSockets too. An address as Host is no
-danger: a page of that address is ours. Nothing here reads a body.
+danger: a page of that address is ours. A request whose end a proxy may see elsewhere than we do is refused with its
+connection, so that its rest is not taken for another's request. Nothing here reads a body.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..secrets import Secret
 from .limits import Limits
-from .problems import Forbidden, NotFound, Problem, Unauthorized, documented, response_to
+from .problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized, documented, response_to
 from .settings import ServerSettings
 from .tickets import Tickets
 
@@ -246,6 +247,11 @@ class Guard:
             await response_to(problem, scope["path"])(scope, receive, send_harmless)
 
     def _refusal(self, headers: Headers) -> Problem | None:
+        if "transfer-encoding" in headers and "content-length" in headers:
+            return BadRequest(
+                "Content-Length and Transfer-Encoding exclude each other; send one of them.",
+                {"Connection": "close"},
+            )
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._knows(hosts[0]):
             return Forbidden(

@@ -115,7 +115,7 @@ class Metrics:
 
 def router(metrics: Metrics) -> APIRouter:
     """Return `/metrics`; it asks for a key, because what others do here is nobody's business."""
-    api = APIRouter(tags=["operation"], responses=documented(401, 403, 429))
+    api = APIRouter(tags=["operation"], responses=documented(400, 401, 403, 429))
 
     @api.get(
         "/metrics",
