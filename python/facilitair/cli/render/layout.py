@@ -14,13 +14,14 @@ from rich.cells import cell_len, set_cell_size
 from . import words
 from .board import Activity, Board, News, NewsTone, Panel, Part
 from .pen import COLOURS
+from .sanitize import one_line
 
 NARROWEST: Final = 60
 LOWEST: Final = 12
 
-_PANEL_WIDTH: Final = 24
+_PANEL_WIDTH: Final = 26
 _PANEL_HEIGHT: Final = 3
-_GOOD_WIDTH: Final = 60  # wider panels and higher ones read no better
+_GOOD_WIDTH: Final = 50  # wider panels and higher ones read no better
 _GOOD_TEXT: Final = 8
 _STATES: Final[dict[Activity, str]] = {
     "waiting": "dim",
@@ -70,12 +71,14 @@ def layout(width: int, height: int, agents: int) -> Layout | None:
     news = 1 if height < 18 else 2 if height < 30 else 3 if height < 45 else 4
     synthesis = max(_PANEL_HEIGHT, min(height // 4, 14))
     room = height - 1 - news - synthesis
-    best: tuple[tuple[int, int], int] | None = None
+    best: tuple[tuple[int, ...], int] | None = None
     for columns in range(1, max(agents, 1) + 1):
-        high, wide = room // _lines(agents, columns), width // columns
+        lines = _lines(agents, columns)
+        high, wide = room // lines, width // columns
         if high < _PANEL_HEIGHT or wide < _PANEL_WIDTH:
             continue
-        score = (min(high - 2, _GOOD_TEXT), min(wide, _GOOD_WIDTH))
+        gaps = lines * columns - agents
+        score = (min(high - 2, _GOOD_TEXT), min(wide, _GOOD_WIDTH), -gaps, columns)
         if best is None or score > best[0]:
             best = score, columns
     if best is None:
@@ -116,14 +119,18 @@ def _share(total: int, among: int, number: int) -> int:
 
 def _header(board: Board, width: int) -> Row:
     state = board.state
-    facts = [state.strategy, f"{state.completed_chunks}/{state.total_chunks} chunks", words.clock(board.now)]
+    facts = [
+        one_line(state.strategy, 40),
+        f"{state.completed_chunks}/{state.total_chunks} chunks",
+        words.clock(board.now),
+    ]
     if not state.simulated or state.cost_usd:
         facts.append(words.money(state.cost_usd))
     if state.simulated:
         facts.append("simulated")
     right = fit(" · ".join(filter(None, facts)), width // 2 + 10)
     start = width - cell_len(right)
-    task = fit(" ".join(state.task.split()), start - 14)
+    task = fit(one_line(state.task, 400), start - 14)
     return (
         Piece(0, "Facilitair", "bold"),
         Piece(12, task),
@@ -169,15 +176,17 @@ def _panel(panel: Panel, start: int, width: int, height: int) -> list[Row]:
 
 def _top(panel: Panel, start: int, width: int) -> Row:
     colour = _colour(panel.number)
-    time = "" if panel.time is None else f" {words.clock(panel.time)}"
-    state = f" {panel.activity}{time} "
-    name = fit(f"{panel.icon} {panel.name}", width - len(state) - 7)
+    name, state = f"{panel.icon} {panel.name}", f" {panel.activity} "
+    room = width - 6 - len(state)
+    if panel.time is not None and cell_len(name) + len(time := f"{words.clock(panel.time)} ") <= room:
+        state, room = state + time, room - len(time)
+    name = fit(name, room)
     after = start + 3 + cell_len(name)
     end = start + width
     return (
         Piece(start, "╭─ ", colour),
         Piece(start + 3, name, f"bold {colour}"),
-        Piece(after, " " + "─" * (end - 2 - len(state) - after - 1), colour),
+        Piece(after, (" " + "─" * width)[: end - 2 - len(state) - after], colour),
         Piece(end - 2 - len(state), state, _STATES[panel.activity]),
         Piece(end - 2, "─╮", colour),
     )

@@ -44,7 +44,7 @@ class Tail:
         if len(text) > self._seen:
             self._take(text[self._seen :], width)
             self._seen = len(text)
-        rows = [*self._rows, self._open] if self._open.strip() else list(self._rows)
+        rows = [*self._rows, self._open.rstrip()]
         while rows and not rows[-1]:
             rows.pop()
         shown = rows[-height:]
@@ -63,7 +63,7 @@ class Tail:
         new = self._sanitizer.feed(new).replace("\t", _TAB)
         *whole, self._open = (self._open + new).split("\n")
         for line in whole:
-            self._push(*wrap(line, width))
+            self._push(*(row.rstrip() for row in wrap(line, width)))
         *final, self._open = wrap(self._open, width)
         self._push(*final)
 
@@ -74,11 +74,15 @@ class Tail:
 
 
 def wrap(line: str, width: int) -> list[str]:
-    """Return `line` as rows of at most `width` cells, broken at spaces where possible; at least one row."""
+    """Return `line` as rows of at most `width` cells, broken at spaces where possible; at least one row.
+
+    The last one, which may grow, keeps its spaces at the end, also one that does not fit.
+    """
     rows, row, used = [], "", 0
     for word in _WORDS.findall(line):
         if word.isspace():
-            spaces = min(cell_len(word), width - used)  # those at a row's end go with it
+            # What does not fit goes with the row's end; one is kept, or a row that grows would forget its break.
+            spaces = min(cell_len(word), width - used) or 1
             row, used = row + " " * spaces, used + spaces
             continue
         for part in _parts(word, width):
