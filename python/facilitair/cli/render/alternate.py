@@ -53,7 +53,8 @@ class AlternateScreen:
         self._out.flush()
         self.active, self._size = True, (0, 0)
         LAST_WORDS.add(self._leave_at_once)
-        signal.signal(signal.SIGTSTP, self._suspend)
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # a shell without job control ignores it
+            signal.signal(signal.SIGTSTP, self._suspend)
         self._write(_ENTER)
 
     def leave(self) -> None:
@@ -62,7 +63,8 @@ class AlternateScreen:
             return
         self.active = False
         LAST_WORDS.discard(self._leave_at_once)
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTSTP) == self._suspend:
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         self._write(_LEAVE)
 
     def draw(self, rows: Sequence[Row], size: tuple[int, int]) -> None:
