@@ -114,7 +114,7 @@ def test_the_recording_of_an_interrupted_run_is_whole(tmp_path: Path, provider: 
 
 
 def test_ctrl_c_at_the_keyboard_of_a_terminal(tmp_path: Path, provider: Provider) -> None:
-    command = [*COMMAND, "collaborate", TASK, "--model", "fake/coder"]
+    command = [*COMMAND, "collaborate", TASK, "--model", "fake/coder", "--view", "lines"]
     terminal = Terminal(command, env=environment(), cwd=str(tmp_path))
     terminal.wait_for("Architect: ")
     terminal.wait_for("limit")

@@ -1,4 +1,4 @@
-"""`facilitair collaborate` in a real pseudo-terminal, read as a user sees it."""
+"""`facilitair collaborate` in a real pseudo-terminal, told in lines, read as a user sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASK = "Write a rate limiter"
 def watched(
     tmp_path: Path, *arguments: str, columns: int = 100, env: dict[str, str] | None = None
 ) -> tuple[int, Terminal]:
-    command = [*COMMAND, "collaborate", TASK, *arguments]
+    command = [*COMMAND, "collaborate", TASK, "--view", "lines", *arguments]
     terminal = Terminal(command, env=environment(**(env or {})), cwd=str(tmp_path), columns=columns)
     return terminal.wait(), terminal
 
@@ -64,6 +64,7 @@ def test_json_on_a_terminal_is_json_only(tmp_path: Path) -> None:
 
 def test_a_single_section_is_boxed_and_its_text_not_doubled(tmp_path: Path) -> None:
     _, terminal = watched(tmp_path, "--model", "simulator/coder", "--verbosity", "filtered")
-    assert any("the answer follows below" in line for line in terminal.lines)
-    # A line of its own: who reads which fragment is told with the fragment's first words.
+    text = "\n".join(terminal.lines)
+    assert "the answer follows below" in text
+    # A reaction may quote it; only the answer has it on a line of its own.
     assert [line.strip() for line in terminal.lines].count("class LimitError(ValueError):") == 1

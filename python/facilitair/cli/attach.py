@@ -9,7 +9,7 @@ from ..errors import UsageError
 from .exit_codes import ExitCode
 from .outcome import check_files, conclude
 from .remote import ADDRESS_VARIABLES, client_of, server_of, view
-from .session import say
+from .session import check_view, say
 from .signals import Interrupts
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Watch the run; return the exit code. Raises `FacilitairError` when there is no such run or server."""
+    check_view(args.view, json=args.json, verbosity=args.verbosity)
     check_files(args)
     server = server_of(args)
     if server is None:

@@ -11,6 +11,7 @@ from .exit_codes import ExitCode
 from .outcome import check_files, conclude, watch
 from .remote import server_of
 from .request import Request, request_from
+from .session import check_view
 from .signals import Interrupts
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run the collaboration that `args` ask for; return the exit code. Raises `FacilitairError` before it begins."""
+    check_view(args.view, json=args.json, verbosity=args.verbosity)
     check_files(args)
     request = request_from(args, sys.stdin)
     server = server_of(args)

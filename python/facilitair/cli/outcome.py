@@ -35,7 +35,7 @@ async def watch(
     args: argparse.Namespace, events: AsyncIterator[AnyEvent | UnknownEvent]
 ) -> tuple[TerminalEvent | None, bool]:
     """Show the events, and record them if that is asked for; return as `show`."""
-    renderer = renderer_for(json=args.json, verbosity=args.verbosity)
+    renderer = renderer_for(json=args.json, verbosity=args.verbosity, view=args.view)
     if args.record is None:
         return await show(events, renderer)
     with Recorder(args.record) as recorder:

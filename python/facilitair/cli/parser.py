@@ -267,6 +267,12 @@ def _add_view(add: Callable[..., Any]) -> None:
         default="full",
         help="everything; without the agents' raw text; errors only (default full)",
     )
+    add(
+        "--view",
+        choices=("auto", "live", "lines"),
+        default="auto",
+        help="all agents side by side, or lines one after the other (default auto: live on a terminal)",
+    )
 
 
 def _positive(kind: type[float] | type[int], unit: str) -> Callable[[str], float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..events import AnyEvent, TaskCompletedEvent, UnknownEvent
 from ..recording import Recording, read_recording
 from .exit_codes import ExitCode
-from .session import print_answer, renderer_for, say, show
+from .session import check_view, print_answer, renderer_for, say, show
 
 if TYPE_CHECKING:
     import argparse
@@ -19,12 +19,13 @@ _LONGEST_GAP_S: Final = 30.0  # heartbeats come more often; a damaged time must 
 
 def run(args: argparse.Namespace) -> int:
     """Show the recording; return the exit code. Raises `RecordingError` for what is no recording."""
+    check_view(args.view, json=args.json, verbosity=args.verbosity)
     return asyncio.run(_replay(args))
 
 
 async def _replay(args: argparse.Namespace) -> int:
     recording = read_recording(args.file)
-    renderer = renderer_for(json=args.json, verbosity=args.verbosity)
+    renderer = renderer_for(json=args.json, verbosity=args.verbosity, view=args.view)
     end, _ = await show(_paced(recording, args.speed), renderer)
     if recording.truncated:
         say("the recording's last line was cut off; everything before it was shown")

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
-from ..errors import RecordingError
+from ..errors import RecordingError, UsageError
 from ..events import TERMINAL, AnyEvent, TerminalEvent, UnknownEvent
 from .render.sanitize import clean
 
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from ..recording import Recorder
     from .render.narrator import Verbosity
 
-_TICK_S: Final = 0.25
+View = Literal["auto", "live", "lines"]
 
 
 class Renderer(Protocol):
     """Shows events as they come."""
+
+    @property
+    def period(self) -> float:
+        """How many seconds pass between two ticks."""
+        ...
 
     def handle(self, event: AnyEvent | UnknownEvent, now: float) -> None:
         """Show `event`; `now` is monotonic seconds."""
@@ -31,19 +36,44 @@ class Renderer(Protocol):
         """Show what has waited long enough for others."""
         ...
 
+    def close(self) -> None:
+        """Give back what was taken of the terminal, however the run ended."""
+        ...
+
+
+def is_capable(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that understands escape sequences."""
+    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
+
 
 def is_rich(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that wants colours and boxes."""
-    capable = os.environ.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
-    return stream.isatty() and capable and not os.environ.get("NO_COLOR")
+    return is_capable(stream) and not os.environ.get("NO_COLOR")
 
 
-def renderer_for(*, json: bool, verbosity: Verbosity) -> Renderer:
+def check_view(view: View, *, json: bool, verbosity: Verbosity) -> None:
+    """Raise `UsageError` when the live view is asked for where there cannot be one."""
+    if view != "live":
+        return
+    if json or verbosity != "full":
+        other = "--json" if json else f"--verbosity {verbosity}"
+        raise UsageError(f"--view live shows everything; leave out {other}, or use --view lines")
+    if not (is_capable(sys.stderr) and _is_utf8(sys.stderr)):
+        raise UsageError(
+            "--view live needs a UTF-8 terminal as standard error, and TERM naming it; leave it out, "
+            "and the run is told in lines where there is none"
+        )
+
+
+def renderer_for(*, json: bool, verbosity: Verbosity, view: View) -> Renderer:
     """Return the renderer for the process's standard streams."""
     if json:
         from .render.json_lines import JsonLines
 
         return JsonLines(sys.stdout.buffer)
+    wanted = view == "auto" and verbosity == "full" and is_rich(sys.stderr) and _is_utf8(sys.stderr)
+    if wanted or view == "live":
+        return _live_view()
     from .render.narrator import Narrator
 
     if not is_rich(sys.stderr):
@@ -54,6 +84,19 @@ def renderer_for(*, json: bool, verbosity: Verbosity) -> Renderer:
 
     pen = TerminalPen(console_for(sys.stderr))
     return Narrator(pen, verbosity, whole_lines=False, answer_follows=sys.stdout.isatty())
+
+
+def _live_view() -> Renderer:
+    from .render.live import LiveView
+    from .render.terminal import TerminalPen, console_for
+
+    pen = TerminalPen(console_for(sys.stderr))
+    colours = not os.environ.get("NO_COLOR")
+    return LiveView(sys.stderr, pen, colours=colours, answer_follows=sys.stdout.isatty())
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return stream.encoding.lower().replace("-", "") == "utf8"
 
 
 async def show(
@@ -79,6 +122,7 @@ async def show(
                 end = event
     finally:
         ticker.cancel()
+        renderer.close()
         await asyncio.wait([ticker])
     if not ticker.cancelled():
         ticker.result()
@@ -87,7 +131,7 @@ async def show(
 
 async def _tick(renderer: Renderer) -> None:
     while True:
-        await asyncio.sleep(_TICK_S)
+        await asyncio.sleep(renderer.period)
         renderer.tick(time.monotonic())
 
 

@@ -17,6 +17,9 @@ from .exit_codes import ExitCode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+# What must be done before the process ends at once, such as giving a terminal its screen back.
+LAST_WORDS: Final[set[Callable[[], None]]] = set()
+
 
 class Interrupts:
     """A context manager inside which the first signal calls `stop` in the event loop."""
@@ -42,6 +45,8 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (the handler's contract)
         if self._pressed:
+            for last in LAST_WORDS:
+                last()
             os._exit(ExitCode.INTERRUPTED)
         self._pressed = True
         self._loop.call_soon_threadsafe(lambda: self.stop())

@@ -11,6 +11,8 @@ from ...recording import event_line
 class JsonLines:
     """Writes each event as soon as it comes."""
 
+    period = 1.0
+
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
 
@@ -21,3 +23,6 @@ class JsonLines:
 
     def tick(self, now: float) -> None:
         """Nothing waits here."""
+
+    def close(self) -> None:
+        """Nothing is held here."""

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from ... import events as ev
 from ...fold import apply
 from ...roles import built_in_roles
-from . import words
+from . import deeds, words
 from .pen import Pen, Speaker, Tone
 from .sanitize import one_line
 from .weaver import READY_PATIENCE, Piece, Weaver
@@ -25,18 +25,6 @@ Verbosity = Literal["full", "filtered", "quiet"]
 _SYNTHESIS: Final = "synthesis:"
 _SIMULATED: Final = "Simulated: scripts wrote this, no real model was asked"
 _TONES: Final[dict[ev.Level, Tone]] = {"info": "state", "warning": "warning", "error": "error"}
-_ACTIONS: Final[dict[ev.ReactionAction, str]] = {
-    "considers": "considers",
-    "continues": "goes on after reading",
-    "revises": "revises its text after reading",
-    "objects": "objects to",
-}
-_CAUSES: Final[dict[ev.RetractionCause, str]] = {
-    "withdrawn": "takes back",
-    "check": "must take back, a check failed on it,",
-    "objection": "must take back, others object to it,",
-    "cascade": "takes back, it rested on something retracted,",
-}
 _POINTS: Final[dict[ev.PointKind, str]] = {
     "agreed": "Agreed",
     "contradiction": "Contradiction",
@@ -48,6 +36,8 @@ _POINTS: Final[dict[ev.PointKind, str]] = {
 
 class Narrator:
     """Tells a run to a pen, event by event."""
+
+    period = 0.25
 
     def __init__(self, pen: Pen, verbosity: Verbosity, *, whole_lines: bool, answer_follows: bool) -> None:
         """`whole_lines`: agents' text goes out in complete pieces only. `answer_follows`: the answer is printed to
@@ -87,6 +77,10 @@ class Narrator:
             self._tell(event, taken_back)
         self.tick(now)
 
+    def resume(self, state: ev.RunState) -> None:
+        """Go on from `state`; nothing of what happened until then is told."""
+        self._state = state
+
     def tick(self, now: float) -> None:
         """Show what has waited long enough."""
         self._now = now
@@ -96,6 +90,9 @@ class Narrator:
             self._say(self._weaver.pieces(self._state.ts, now))
         if now - self._noted >= READY_PATIENCE:
             self._say_notes()
+
+    def close(self) -> None:
+        """Nothing has to be given back; what still waited is told with the run's last event."""
 
     def _catch_up(self, event: ev.StateSnapshotEvent) -> None:
         """Go on from a state: what happened until then is not told, what was written is."""
@@ -196,7 +193,7 @@ class Narrator:
             case ev.AgentThinkingEvent():
                 self._tell_thinking(event)
             case ev.AgentReactionEvent():
-                text = f"{_ACTIONS[event.action]} {self._quoted(event.because)} ({event.tier})"
+                text = deeds.reaction(self._state, event)
                 self._line(event.ts, self._author(event.chunk_id, event.agent), text)
             case ev.FragmentsRetractedEvent():
                 self._tell_retraction(event, taken_back)
@@ -250,9 +247,7 @@ class Narrator:
             self._line(event.ts, self._author(event.chunk_id, event.agent), text)
 
     def _tell_retraction(self, event: ev.FragmentsRetractedEvent, taken_back: str) -> None:
-        lead = f"{_CAUSES[event.cause]} {words.count(len(event.fragments), 'fragment')}"
-        if event.reason:
-            lead += f" ({event.reason})"
+        lead = deeds.retraction(event)
         if taken_back.strip():
             self._strike(event.chunk_id, lead, taken_back)
         else:
@@ -356,24 +351,6 @@ class Narrator:
 
     def _section_title(self, section: str) -> str:
         return f"“{self._titles().get(section, section)}”"
-
-    def _quoted(self, fragments: tuple[str, ...]) -> str:
-        """Return whose fragments these are, `Architect #2-#6, Coder #1`, and how the first begins."""
-        numbers: dict[str, list[str]] = {}
-        for fragment in fragments:
-            chunk_id, _, number = fragment.rpartition("#")
-            chunk = self._state.chunks.get(chunk_id)
-            numbers.setdefault(words.title(chunk.agent) if chunk else chunk_id, []).append(f"#{number}")
-        names = ", ".join(
-            f"{name} {of[0]}" if len(of) == 1 else f"{name} {of[0]}-{of[-1]}" for name, of in numbers.items()
-        )
-        beginning = self._text_of(fragments[0]) if fragments else ""
-        return (names or "the others") + (f" “{beginning}”" if beginning else "")
-
-    def _text_of(self, fragment: str) -> str:
-        chunk = self._state.chunks.get(fragment.rpartition("#")[0])
-        place = next((f for f in chunk.fragments if f.id == fragment), None) if chunk else None
-        return one_line(chunk.text[place.start : place.end], 60) if chunk and place else ""
 
 
 def _texts(state: ev.RunState) -> dict[str, str]:

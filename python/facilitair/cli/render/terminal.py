@@ -17,14 +17,13 @@ from rich.segment import Segment
 from rich.text import Text
 
 from . import words
-from .pen import Speaker, Tone
+from .pen import COLOURS, Speaker, Tone
 from .sanitize import clean, one_line
 from .weaver import Piece
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-_COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green")
 _STYLES: Final[dict[Tone, str]] = {"state": "dim", "good": "green", "warning": "yellow", "error": "bold red"}
 _GUTTER: Final = "│ "
 _TAB: Final = "    "
@@ -84,7 +83,7 @@ class TerminalPen:
             text = text.lstrip("\n") if piece.starts_line else text.lstrip(" ")
             if not text.strip():
                 return
-            self._end_speech()
+            self.end_speech()
             self._chunk = piece.chunk_id
             out = self._head(piece.ts, speaker, ":")
             self._column = out.cell_len
@@ -103,7 +102,7 @@ class TerminalPen:
         items: list[RenderableType] = [markdown(body)] if body else []
         items += [Text(one_line(item, 400), "dim") for item in foot]
         heading = Text(f"{words.stamp(ts)} {one_line(title)}", "bold")
-        self._end_speech()
+        self.end_speech()
         self._console.print(Panel(Group(*items), title=heading, title_align="left", border_style="green"))
 
     def _head(self, ts: float, speaker: Speaker | None, mark: str = "") -> Text:
@@ -114,13 +113,14 @@ class TerminalPen:
         return head
 
     def _print(self, line: Text) -> None:
-        self._end_speech()
+        self.end_speech()
         first, *rest = line.wrap(self._console, max(self._console.width, _NARROWEST) - len(_INDENT))
         self._console.print(first)
         for more in rest:
             self._console.print(Text(_INDENT).append_text(more))
 
-    def _end_speech(self) -> None:
+    def end_speech(self) -> None:
+        """End the line a speech stands in, if there is one."""
         if self._chunk is not None:
             self._console.print()
         self._chunk, self._column, self._breaks, self._wraps = None, 0, 0, False
@@ -150,4 +150,4 @@ class TerminalPen:
 
 
 def _colour(speaker: Speaker) -> str:
-    return _COLOURS[speaker.number % len(_COLOURS)]
+    return COLOURS[speaker.number % len(COLOURS)]

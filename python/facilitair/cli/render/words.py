@@ -15,6 +15,12 @@ def stamp(ts: float) -> str:
     return f"[{minutes:02}:{rest // 100:02}.{rest % 100:02}]"
 
 
+def clock(ts: float) -> str:
+    """Return whole seconds as `M:SS`."""
+    minutes, rest = divmod(int(max(ts, 0.0)), 60)
+    return f"{minutes}:{rest:02}"
+
+
 def money(usd: float | None) -> str:
     """Return an amount with as many digits as say something."""
     if usd is None:
