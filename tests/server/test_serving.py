@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,8 +25,21 @@ from .soak import soak as soak_for
 STREAMS = 50
 STALLED_STREAMS = STREAMS // 10
 STOP_S = 5.0
-# More than the kernel takes in place of who does not read.
 NOTES = "A line of notes. " * 60_000
+# The server of the soak, whose kernel takes little in place of a client that does not read.
+WITH_SMALL_BUFFERS = """
+import socket, sys
+from facilitair.server import serving
+from tests.server import soak
+
+def listen(settings, real=serving.listen):
+    listening = real(settings)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return listening
+
+serving.listen = listen
+soak.main(["serve", sys.argv[1]])
+"""
 
 
 def test_a_stop_tells_every_viewer_that_reads_and_takes_less_than_five_seconds() -> None:
@@ -59,7 +76,7 @@ def test_a_stop_tells_every_viewer_that_reads_and_takes_less_than_five_seconds()
 
     with (
         process("provide", "60", "20") as (_, provider),
-        process("serve", str(STREAMS), OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
+        small_buffers(str(STREAMS), OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
     ):
         seen, took = asyncio.run(run(url, pid))
 
@@ -71,6 +88,19 @@ def test_a_stop_tells_every_viewer_that_reads_and_takes_less_than_five_seconds()
         )
         assert len([e for e in events if isinstance(e, ev.TERMINAL)]) == 1
     assert took < STOP_S
+
+
+@contextmanager
+def small_buffers(*arguments: str, **env: str) -> Iterator[tuple[int, str]]:
+    """Run that server; give its process id and its URL."""
+    command = [sys.executable, "-c", WITH_SMALL_BUFFERS, *arguments]
+    home = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **env}, cwd=home) as child:
+        try:
+            assert child.stdout is not None
+            yield child.pid, child.stdout.readline().decode().strip()
+        finally:
+            child.kill()
 
 
 def _stuck(port: int) -> int:
