@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from facilitair.secrets import Secret
 from facilitair.server.logs import LineFormatter
-from tests.cli.command import start
+from tests.cli.command import environment, start
 from tests.cli.server import KEY, SIMULATED
 
 PROVIDER_KEY = "a key of no usual shape"
@@ -46,9 +48,30 @@ def test_nobody_forges_a_line_or_speaks_to_the_terminal() -> None:
     lines = text.split("\n")
     assert all(line.startswith("    ") for line in lines[1:])
     assert text.replace("\n", "").isprintable()
-    line = formatted("json", hostile, path=hostile)
-    assert "\n" not in line
-    assert json.loads(line)["path"] == hostile
+    assert 'path="/x status=200"' in formatted("text", "refused", path="/x status=200", status=404)
+    line = formatted("json", hostile, path=f"{hostile}\x85\u2028\x7f\ud800")
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["path"] == f"{hostile}\x85\u2028\x7f\ud800"
+
+
+def test_a_line_that_cannot_be_written_and_lines_of_others_show_no_key() -> None:
+    script = f"""
+import logging, sys, warnings
+from facilitair.secrets import Secret
+from facilitair.server import logs
+key = {PROVIDER_KEY!r}
+logs.configure("json", "info", [Secret(key)])
+logging.getLogger("facilitair.x").warning("%d", key)
+logging.getLogger("asyncio").error("Task exception was never retrieved: %s", key)
+warnings.warn(key)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment(), check=True)
+    lines = ran.stderr.decode().splitlines()
+    assert len(lines) == 3
+    assert "a line of facilitair.x could not be logged" in lines[0]
+    assert json.loads(lines[1])["message"] == "Task exception was never retrieved: ***"
+    assert PROVIDER_KEY not in ran.stderr.decode()
 
 
 def serve(directory: Path, *arguments: str) -> list[str]:
@@ -58,8 +81,8 @@ def serve(directory: Path, *arguments: str) -> list[str]:
         assert process.stdout is not None
         url = process.stdout.readline().decode().strip()
 
-        def ask(path: str, body: bytes | None = None) -> int:
-            headers = {"X-API-Key": KEY, "Content-Type": "application/json"}
+        def ask(path: str, body: bytes | None = None, **more: str) -> int:
+            headers = {"X-API-Key": KEY, "Content-Type": "application/json", **more}
             request = urllib.request.Request(url + path, body, headers)  # noqa: S310
             try:
                 with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
@@ -69,6 +92,8 @@ def serve(directory: Path, *arguments: str) -> list[str]:
 
         assert ask("/api/stream/task", b'{"task": "the secret plan", "stream": false}') == 200
         assert ask("/api/stream/status/nobody?ticket=the-ticket") == 404
+        assert ask("/api/stream/task", b"x" * 3_000_000) == 413
+        assert ask("/healthz", Host="evil.example") == 403
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 0
@@ -78,7 +103,8 @@ def serve(directory: Path, *arguments: str) -> list[str]:
 def test_runs_and_refusals_are_a_json_object_each(tmp_path: Path) -> None:
     lines = serve(tmp_path, "--log-format", "json", "--log-level", "info")
     told = [json.loads(line) for line in lines]
-    began, ended, refused = [line for line in told if line["logger"].startswith("facilitair")]
+    began, ended, refused, *doors = [line for line in told if line["logger"].startswith("facilitair")]
+    assert [line["status"] for line in doors] == [413, 403]
     assert (began["message"], began["simulated"], began["level"]) == ("run began", "true", "info")
     assert ended["stream_id"] == began["stream_id"]
     assert (ended["message"], ended["status"], ended["owner"]) == ("run ended", "completed", began["owner"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from facilitair.server import tracing
 from tests.cli.command import start
 from tests.cli.server import KEY, SIMULATED
 
+STOP_S = 5.0
 TASK = "Plan the secret surprise"
 
 
@@ -109,10 +112,37 @@ def test_a_run_is_a_span_and_its_turns_are_below_it(tmp_path: Path) -> None:
         assert about["gen_ai.provider.name"] == "simulator"
         assert about["gen_ai.request.model"]
         assert about["gen_ai.response.finish_reasons"] == ["stop"]
+        lasted = (turn.end_time_unix_nano - turn.start_time_unix_nano) / 1e9
+        assert lasted == pytest.approx(about["facilitair.duration_s"], abs=0.2)
+    assert found["facilitair.stream_id"] == told["stream_id"]
     assert any(event.name == "facilitair.considers" for turn in turns for event in turn.events)
     assert len(spans) == 1 + len(turns), "the framework's own would hold queries"
     assert TASK.encode() not in bodies, "no text of anybody is in a span"
     assert all(word.encode() not in bodies for word in told["content"].split(". ") if len(word) > 20)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_collector_that_is_dead_keeps_nobody_waiting(tmp_path: Path, answers: bool) -> None:
+    (tmp_path / "facilitair.toml").write_text(SIMULATED)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1] if answers else 1}"
+        env = {"FACILITAIR_SERVER_KEY": KEY, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}"}
+        with start("serve", "--port", "0", "--log-format", "json", cwd=tmp_path, **env) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().strip()
+            request = urllib.request.Request(  # noqa: S310
+                f"{url}/api/stream/task",
+                json.dumps({"task": TASK, "stream": False}).encode(),
+                {"X-API-Key": KEY, "Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(request, timeout=20).close()  # noqa: S310
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=30)
+            took = time.monotonic() - began
+    assert took < STOP_S
+    assert process.returncode == 0
+    assert [json.loads(line) for line in err.splitlines()], "it is said that spans were lost"
 
 
 def test_a_collector_without_the_exporter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from ..client import Client
 from . import metrics, openai_api, problems, sockets, streams
@@ -57,6 +58,23 @@ class BodyLimit:
         await self._app(scope, counted if scope["type"] == "http" else receive, send)
 
 
+class Reports:
+    """ASGI middleware: reports what breaks a WebSocket, whose errors are answered by nobody."""
+
+    def __init__(self, app: ASGIApp, reporter: Reporter) -> None:
+        self._app = app
+        self._reporter = reporter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a connection through."""
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            if scope["type"] == "websocket" and not isinstance(error, WebSocketDisconnect):
+                self._reporter.failed_request(error, scope["path"])
+            raise
+
+
 def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | None = None) -> FastAPI:
     """Return the application. Its lifespan opens and closes `app.state.runs`; the client stays the caller's.
 
@@ -83,6 +101,7 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
     problems.install(app, reporter)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     doors = install_doors(app, settings)
+    app.add_middleware(Reports, reporter=reporter)
     runs = Runs(client, settings, doors.limits, [counters, RunLog(), Tracing()], reporter)
     app.state.runs = runs
     counters.observe(runs)

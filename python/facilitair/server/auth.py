@@ -29,7 +29,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..secrets import Secret
 from .limits import Limits
-from .problems import BadRequest, Forbidden, NotFound, Problem, Unauthorized, documented, response_to
+from .problems import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    Problem,
+    Unauthorized,
+    documented,
+    log_refusal,
+    response_to,
+)
 from .settings import ServerSettings
 from .tickets import Tickets
 
@@ -141,6 +150,7 @@ async def principal(
         return _admitted(connection)
     except Problem as problem:
         if connection.scope["type"] == "websocket":
+            log_refusal(problem, connection.scope["path"])
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, problem.detail) from None
         raise
 
@@ -242,6 +252,7 @@ class Guard:
         if problem is None:
             await self._app(scope, receive, send_harmless)
         elif scope["type"] == "websocket":
+            log_refusal(problem, scope["path"])
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
         else:
             await response_to(problem, scope["path"])(scope, receive, send_harmless)

@@ -6,14 +6,14 @@ wrote, so each line is searched for the keys that this process knows, and text f
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
-
-import msgspec
 
 from .. import events as ev
 from ..secrets import Secret, redact
@@ -46,21 +46,42 @@ class LineFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             told["exception"] = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
         clean = {name: self._clean(value) for name, value in told.items()}
-        return msgspec.json.encode(clean).decode() if self._form == "json" else _as_text(clean)
+        return _as_json(clean) if self._form == "json" else _as_text(clean)
 
     def _clean(self, value: str | float | None) -> str | float | None:
         return redact(value, self._secrets) if isinstance(value, str) else value
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines. One that cannot be written is told of without what was in it, since that may be a key."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name in the library
+        """Say where a line is missing."""
+        with suppress(OSError, ValueError):  # nobody reads any more
+            self.stream.write(
+                f"a line of {record.name} could not be logged ({record.pathname}:{record.lineno})\n"
+            )
+
+
+def _as_json(told: Fields) -> str:
+    # ASCII alone: terminals obey some characters above it, and readers of lines end a line at others.
+    return json.dumps(told).replace("\x7f", "\\u007f")
 
 
 def _as_text(told: Fields) -> str:
     exception = told.pop("exception", None)
     head = [str(told.pop(name)) for name in ("time", "level", "logger", "message")]
     line = _visible(
-        " ".join([*head, *(f"{name}={value}" for name, value in told.items() if value is not None)])
+        " ".join([*head, *(f"{name}={_as_word(value)}" for name, value in told.items() if value is not None)])
     )
     if exception is None:
         return line
     return "\n".join([line, *(f"    {_visible(part)}" for part in str(exception).split("\n"))])
+
+
+def _as_word(value: str | float | None) -> str:
+    """Quote what has blanks: a path must not look like further fields."""
+    return json.dumps(value, ensure_ascii=False) if " " in str(value) or '"' in str(value) else str(value)
 
 
 def _visible(text: str) -> str:
@@ -71,16 +92,24 @@ def _visible(text: str) -> str:
 def configure(
     form: LogFormat, level: LogLevel, secrets: Iterable[Secret], stream: TextIO | None = None
 ) -> None:
-    """Send what the server and uvicorn log to `stream` (standard error); for a process that is the server."""
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    """Send all that is logged to `stream` (standard error), Python's warnings too; for a process that is the server.
+
+    Below a warning only the server itself is heard.
+    """
+    handler = LineHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(LineFormatter(form, secrets))
+    lowest: int = logging.getLevelName(level.upper())
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(lowest, logging.WARNING))
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        logger.handlers = []
         # uvicorn's says what went wrong in a request; below a warning it has queries and frames, and no key is taken
         # out of a frame by name.
-        logger.setLevel(max(logging.getLevelName(level.upper()), logging.WARNING if name == "uvicorn" else 0))
-        logger.propagate = False
+        logger.setLevel(max(lowest, logging.WARNING if name == "uvicorn" else 0))
+        logger.propagate = True
 
 
 class RunLog:

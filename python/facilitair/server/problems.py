@@ -207,8 +207,10 @@ def problem_of(error: Exception) -> Problem:
 
 
 def response_to(error: Exception, path: str) -> Response:
-    """Return the response that tells `error` to a client that asked for `path`."""
+    """Return the response that tells `error` to a client that asked for `path`; log it when it is a refusal."""
     problem = problem_of(error)
+    if not _is_mistake(problem):
+        log_refusal(problem, path)
     openai = path.startswith("/v1/")
     body = {"error": _as_openai(problem)} if openai else problem.as_dict()
     return Response(
@@ -219,17 +221,23 @@ def response_to(error: Exception, path: str) -> Response:
     )
 
 
+def log_refusal(problem: Problem, path: str) -> None:
+    """Log that a request was refused; `path` without its query, which may hold a ticket."""
+    fields = {"status": int(problem.status), "problem": problem.name, "path": path}
+    _log.info("request refused", extra={"fields": fields})
+
+
+def _is_mistake(problem: Problem) -> bool:
+    return type(problem) is Problem
+
+
 def install(app: FastAPI, reporter: Reporter) -> None:
-    """Let `app` answer every error with a problem, log what is refused and report what is a mistake of ours."""
+    """Let `app` answer every error with a problem, and report what is a mistake of ours."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        path, problem = request.url.path, problem_of(error)  # a query may hold a ticket
-        if problem is not error and type(problem) is Problem:
-            reporter.failed_request(error, path)
-        else:
-            fields = {"status": int(problem.status), "problem": problem.name, "path": path}
-            _log.info("request refused", extra={"fields": fields})
-        return response_to(error, path)
+        if _is_mistake(problem_of(error)):
+            reporter.failed_request(error, request.url.path)
+        return response_to(error, request.url.path)
 
     for kind in (FacilitairError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)

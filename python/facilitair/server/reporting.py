@@ -6,12 +6,13 @@ directory happens to hold must not decide which code runs.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, FacilitairError
 
 HOOK_VARIABLE: Final = "FACILITAIR_ERROR_HOOK"
 ErrorHook = Callable[[BaseException, Mapping[str, str]], object]
@@ -31,8 +32,13 @@ class Reporter:
         self._tell(error, where)
 
     def failed_request(self, error: BaseException, path: str) -> None:
-        """Report that a request was stopped by a mistake; uvicorn logs it."""
-        self._tell(error, {"kind": "request", "path": path})
+        """Report that a request was stopped by a mistake."""
+        where = {"kind": "request", "path": path}
+        if isinstance(
+            error, FacilitairError
+        ):  # answered, so that uvicorn, which logs all others, hears nothing of it
+            _log.error("a mistake in Facilitair stopped a request", exc_info=error, extra={"fields": where})
+        self._tell(error, where)
 
     def _tell(self, error: BaseException, where: Mapping[str, str]) -> None:
         if self._hook is None:
@@ -51,10 +57,14 @@ def hook_from(env: Mapping[str, str]) -> ErrorHook | None:
     module, _, attribute = name.partition(":")
     try:
         hook = getattr(import_module(module), attribute) if module and attribute else None
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{HOOK_VARIABLE} is {name!r}, which cannot be loaded: {error}.") from error
-    if not callable(hook):
+    except Exception as error:  # whatever the module does when it is imported
         raise ConfigError(
-            f"{HOOK_VARIABLE} is {name!r}; write module:function, such as my_company.errors:report."
+            f"{HOOK_VARIABLE} is {name!r}, which cannot be loaded ({type(error).__name__}: {error}); "
+            "install the module, or put its directory into PYTHONPATH."
+        ) from error
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise ConfigError(
+            f"{HOOK_VARIABLE} is {name!r}; write module:function, such as my_company.errors:report, "
+            "and let it be a plain function, since nobody awaits it."
         )
     return hook  # type: ignore[no-any-return]

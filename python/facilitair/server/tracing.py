@@ -9,6 +9,9 @@ Source: https://github.com/open-telemetry/semantic-conventions-genai (in develop
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,17 +25,21 @@ from .. import events as ev
 from ..errors import ConfigError
 from .runs import RunRecord
 
+FLUSH_S: Final = 1.0
 ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _DISABLED: Final = "OTEL_SDK_DISABLED"
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
 def exporting(env: Mapping[str, str]) -> Iterator[None]:
     """Send spans to the collector that `env` names, if it names one, until the block ends; OTLP over HTTP.
 
-    Raises `ConfigError` when a collector is named but the extra is not installed.
+    A tracer provider that is there already is left alone, and a collector that does not answer gets `FLUSH_S` at the
+    end. Raises `ConfigError` when a collector is named but the extra is not installed.
     """
-    if not any(env.get(name) for name in ENDPOINT_VARIABLES) or env.get(_DISABLED, "").lower() == "true":
+    wanted = any(env.get(name) for name in ENDPOINT_VARIABLES) and env.get(_DISABLED, "").lower() != "true"
+    if not wanted or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield
         return
     if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter") is None:
@@ -46,13 +53,19 @@ def exporting(env: Mapping[str, str]) -> Iterator[None]:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     name = {} if env.get("OTEL_SERVICE_NAME") else {"service.name": "facilitair"}
-    provider = TracerProvider(resource=Resource.create({**name, "service.version": version("facilitair")}))
+    about = Resource.create({**name, "service.version": version("facilitair")})
+    provider = TracerProvider(resource=about, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     try:
         yield
     finally:
-        provider.shutdown()
+        # Its own limits are 10 s and more, and a stop of the server takes less than 5.
+        flushing = threading.Thread(target=provider.shutdown, daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_S)
+        if flushing.is_alive():
+            _log.warning("the collector did not take the last spans within %g s", FLUSH_S)
 
 
 class Tracing:
@@ -63,13 +76,14 @@ class Tracing:
         self._runs: dict[RunRecord, Span] = {}
         self._agents: dict[RunRecord, dict[str, ev.AgentInfo]] = {}
         self._turns: dict[RunRecord, dict[str, Span]] = {}
+        self._ends: dict[RunRecord, dict[str, int]] = {}
 
     def started(self, record: RunRecord) -> None:
         """Begin the span of a run."""
         span = self._tracer.start_span("invoke_workflow", kind=SpanKind.INTERNAL)
         if span.is_recording():
             self._runs[record] = span
-            self._turns[record] = {}
+            self._turns[record], self._ends[record] = {}, {}
             self._agents[record] = {}
 
     def happened(self, record: RunRecord, event: ev.AnyEvent) -> None:
@@ -86,6 +100,7 @@ class Tracing:
             case ev.ChunkCompletedEvent():
                 if span := self._turns[record].get(event.chunk_id):
                     _describe(span, event)
+                    self._ends[record][event.chunk_id] = time.time_ns()
             case ev.AgentReactionEvent():
                 if span := self._turns[record].get(event.chunk_id):
                     span.add_event(f"facilitair.{event.action}", {"facilitair.because": event.because})
@@ -93,14 +108,16 @@ class Tracing:
                 if span := self._turns[record].get(event.chunk_id):
                     what = {"facilitair.fragments": event.fragments, "facilitair.cause": event.cause}
                     span.add_event("facilitair.retracted", what)
+                    self._ends[record].pop(event.chunk_id, None)  # it is open again
 
     def ended(self, record: RunRecord) -> None:
-        """End all spans of a run. A turn can be reopened by a retraction, so its span lasts as long as the run can
-        still take it back; its own duration is an attribute."""
+        """End all spans of a run. A turn can be reopened by a retraction, so its span is kept until here; it ends
+        when the turn was completed last."""
         span = self._runs.pop(record, None)
         self._agents.pop(record, None)
-        for turn in self._turns.pop(record, {}).values():
-            turn.end()
+        ends = self._ends.pop(record, {})
+        for chunk_id, turn in self._turns.pop(record, {}).items():
+            turn.end(ends.get(chunk_id))
         if span is None:
             return
         state = record.state
@@ -121,6 +138,7 @@ class Tracing:
                 "gen_ai.operation.name": "invoke_workflow",
                 "gen_ai.workflow.name": event.strategy,
                 "gen_ai.conversation.id": event.stream_id,
+                "facilitair.stream_id": event.stream_id,
                 "facilitair.simulated": event.simulated,
             }
         )
