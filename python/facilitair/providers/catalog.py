@@ -154,6 +154,12 @@ class Catalog:
         """Return the protocol that a provider speaks."""
         return self.config.providers.get(provider, ProviderConfig()).wire or self._spec(provider).wire
 
+    def tier_source(self, model: Model) -> str:
+        """Return who says which tier a model has: a table of the configuration, the built-in table, or nobody."""
+        if self.config.providers.get(model.provider, ProviderConfig()).tier is not None:
+            return f"[providers.{model.provider}]"
+        return "the built-in table" if model.provider in table().providers else "the default"
+
     def placed_by(self, provider: str) -> str | None:
         """Return the variable or table that says where a provider is, or `None` where the built-in address holds."""
         return self._address(provider)[1]
