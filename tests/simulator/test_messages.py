@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from facilitair import AgentsFailedError, Client, Result
+from facilitair.clock import VirtualClock
 from facilitair.config import FILE_NAME
 from facilitair.simulator.brain import Brain, Script
+from facilitair.simulator.script import ScriptTransport
 from facilitair.simulator.server import Simulator
 from facilitair.simulator.wire import Refusal, Reply
 from facilitair_rust import Content, Delta, Failed, Finished, HttpClient, Reasoning, Timeouts
@@ -161,10 +163,9 @@ def test_what_anthropic_refuses_is_refused() -> None:
     assert not isinstance(Brain().message_reply_to(b"{"), Refusal)
 
 
-def collaborated(place: Path, model: str, *, project: str = "", **options: Any) -> tuple[Result, list[bytes]]:
+def collaborated(place: Path, model: str, **options: Any) -> tuple[Result, list[bytes]]:
     """Run a task with the provider anthropic, which is the simulator; return the result and what was asked."""
     (place / ".git").mkdir()
-    (place / FILE_NAME).write_text(project, encoding="utf-8")
     bodies: list[bytes] = []
 
     class Overheard(Brain):
@@ -191,15 +192,20 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_a_whole_run_with_prefill(tmp_path: Path) -> None:
-    project = "[providers.anthropic]\ntier = 'prefill'\n"
-    result, bodies = collaborated(tmp_path, "anthropic/generic", project=project, strategy="balanced")
-    last = [json.loads(body)["messages"][-1] for body in bodies]
+    (tmp_path / ".git").mkdir()
+    (tmp_path / FILE_NAME).write_text("[providers.anthropic]\ntier = 'prefill'\n", encoding="utf-8")
+    transport = ScriptTransport(Brain(), VirtualClock())  # on a real clock there may be no interruption
 
-    assert result.content
-    assert any(message["role"] == "assistant" for message in last)
-    assert all(
-        message["content"] == message["content"].rstrip() for message in last if message["role"] != "user"
-    )
+    async def work() -> Result:
+        env = {"ANTHROPIC_API_KEY": KEY}
+        async with Client(directory=tmp_path, env=env, transport=transport) as client:
+            return await client.run("Sort a list", models="anthropic/generic", strategy="balanced")
+
+    assert run(work()).content
+    last = [json.loads(request.body)["messages"][-1] for request in transport.requests]
+    begun = [message["content"] for message in last if message["role"] == "assistant"]
+    assert begun
+    assert begun == [text.rstrip() for text in begun]
 
 
 def test_a_run_outlives_an_overloaded_provider(tmp_path: Path) -> None:
