@@ -235,10 +235,12 @@ async def run(task: str, context: Mapping[str, Any] | None = None, **options: Un
 
 
 def _with_sdk(config: Config, clients: Mapping[str, AsyncOpenAI]) -> Config:
-    """Return the configuration in which each SDK client is a provider, at its own address unless another is named."""
+    """Return the configuration in which each SDK client is a provider, at its own address unless another is named.
+    That SDK speaks one protocol, also where the provider has another one of its own."""
     providers = dict(config.providers)
     for name, client in clients.items():
-        own = providers.get(name, ProviderConfig())
+        own = msgspec.structs.replace(providers.get(name, ProviderConfig()), wire="openai")
+        providers[name] = own
         if own.base_url is None:
             url = str(client.base_url).rstrip("/")
             providers[name] = msgspec.structs.replace(own, base_url=url, allow_http=True)

@@ -33,6 +33,7 @@ FILE_NAME: Final = "facilitair.toml"
 BUILTIN_PRESETS: Final = ("fast", "balanced", "quality", "budget")
 
 Tier = Literal["prefill", "resume", "none"]
+Wire = Literal["openai", "anthropic"]
 Dialect = Literal["trailing", "vllm", "llamacpp", "deepseek", "mistral"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Dollars = Annotated[float, Meta(gt=0, le=1_000_000)]
@@ -65,6 +66,7 @@ class ProviderConfig(_Table, frozen=True):
     api_key_env: Text | None = None
     headers: dict[str, str] = {}
     body: dict[str, Any] = {}
+    wire: Wire | None = None
     tier: Tier | None = None
     dialect: Dialect | None = None
     reasoning: tuple[Text, ...] | None = None

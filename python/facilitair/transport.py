@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, Timeouts
 
 Delta = Content | Reasoning | Finished | Failed | Closed
+# The protocol of a request and its response: chat completions, or the Messages API of Anthropic.
+Wire = Literal["openai", "anthropic"]
 
 
 class Clock(Protocol):
@@ -25,9 +27,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One streaming chat completion, ready to send. Headers hold the key, so they are kept out of `repr`.
+    """One streaming chat request, ready to send. Headers hold the key, so they are kept out of `repr`.
 
-    `provider` is who is asked; a transport may have another way to it than HTTP of its own.
+    `provider` is who is asked; a transport may have another way to it than HTTP of its own. `wire` is the protocol it
+    speaks.
     """
 
     url: str
@@ -35,6 +38,7 @@ class HttpRequest:
     body: bytes = field(repr=False)
     timeouts: Timeouts
     provider: str = ""
+    wire: Wire = "openai"
 
 
 class Channel(Protocol):

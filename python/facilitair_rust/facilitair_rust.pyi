@@ -2,7 +2,7 @@
 
 from asyncio import Future
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Self, final
+from typing import Literal, Self, final
 
 __all__ = [
     "Boundary",
@@ -111,7 +111,7 @@ class Content:
 
 @final
 class Reasoning:
-    """Text the model thinks aloud (`reasoning_content`, `reasoning`)."""
+    """Text the model thinks aloud (`reasoning_content`, `reasoning`, `thinking`)."""
 
     __match_args__ = ("stream", "text")
     @property
@@ -123,7 +123,8 @@ class Reasoning:
 
 @final
 class Finished:
-    """The stream ended as the protocol says. `reason` is the provider's finish_reason."""
+    """The stream ended as the protocol says. `reason` is the provider's finish_reason; an Anthropic stop_reason
+    is given in the words of the chat protocol."""
 
     __match_args__ = ("stream", "reason")
     @property
@@ -157,14 +158,16 @@ class Closed:
     @property
     def usage(self) -> Usage | None: ...
 
+_Wire = Literal["openai", "anthropic"]
 _Delta = Content | Reasoning | Finished | Failed | Closed
 
 @final
 class ChatDecoder:
-    """One chat-completion response without I/O: bytes and time in, deltas out. Exactly one of Finished, Failed
-    and Closed is its last delta. `Mux` uses it for HTTP; scripted transports use it on a virtual clock."""
+    """One chat response without I/O: bytes and time in, deltas out. Exactly one of Finished, Failed and Closed is
+    its last delta. `Mux` uses it for HTTP; scripted transports use it on a virtual clock. `wire` is the protocol by
+    which it is read. Raises `ValueError` for an unknown one."""
 
-    def __new__(cls, stream: int, timeouts: Timeouts, now: float) -> Self: ...
+    def __new__(cls, stream: int, timeouts: Timeouts, now: float, wire: _Wire = "openai") -> Self: ...
     def add_secret(self, value: str) -> None:
         """Register a value that must never appear in an error message; `Mux` does so with its headers."""
 
@@ -205,8 +208,16 @@ class Mux:
     """
 
     def open(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
-    ) -> int: ...
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        wire: _Wire = "openai",
+    ) -> int:
+        """Start a request whose response is read by `wire`, and return the number of its stream. Raises `ValueError`
+        for an unknown wire and `RuntimeError` for a closed Mux."""
+
     def push_stream(self) -> PushStream:
         """Start a stream that the program itself writes. Raises `RuntimeError` for a closed Mux."""
 

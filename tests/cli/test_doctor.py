@@ -42,6 +42,20 @@ def test_doctor_asks_a_provider_for_one_token(tmp_path: Path) -> None:
     assert "0123456789" not in report + done.stderr.decode()
 
 
+def test_the_probe_says_first_what_it_costs(tmp_path: Path) -> None:
+    (tmp_path / "facilitair.toml").write_text('[models]\ndefault = "anthropic/generic"\n')
+    with start("simulate", "--speed", "50", cwd=tmp_path) as simulator:
+        assert simulator.stdout is not None
+        base_url = simulator.stdout.readline().decode().strip()
+        key = "sk-ant-not-a-real-key-0123456789"
+        done = run("doctor", "--probe", cwd=tmp_path, ANTHROPIC_BASE_URL=base_url, ANTHROPIC_API_KEY=key)
+        simulator.send_signal(signal.SIGINT)
+        assert simulator.wait(10) == 0
+    assert b"asking 1 model for a few tokens" in done.stderr
+    assert "anthropic/generic" in done.stdout.decode()
+    assert b"0123456789" not in done.stdout + done.stderr
+
+
 def test_simulate_serves_its_models_until_it_is_stopped(tmp_path: Path) -> None:
     with start("simulate", cwd=tmp_path) as process:
         assert process.stdout is not None

@@ -144,7 +144,10 @@ def test_leaving_closes_the_providers_connection(way: str) -> None:
         assert isinstance(deltas[-1], Closed)
 
 
-def test_a_client_works_with_models_of_a_client_of_ones_own() -> None:
+@pytest.mark.parametrize(
+    "name", ["azure", "anthropic"]
+)  # the latter has a protocol of its own, the SDK has not
+def test_a_client_works_with_models_of_a_client_of_ones_own(name: str) -> None:
     async def run() -> facilitair.Result:
         async with (
             asyncio.timeout(LIVENESS_S),
@@ -152,9 +155,9 @@ def test_a_client_works_with_models_of_a_client_of_ones_own() -> None:
             openai.AsyncOpenAI(api_key="sk-none-0123456789", base_url=simulator.base_url) as sdk,
         ):
             # Our own HTTP would find nobody there.
-            elsewhere = {"azure": ProviderConfig(base_url="http://127.0.0.1:9/v1", allow_http=True)}
-            async with Client(Config(providers=elsewhere), env={}, sdk_clients={"azure": sdk}) as client:
-                return await client.run("Sort a list", models="azure/steady")
+            elsewhere = {name: ProviderConfig(base_url="http://127.0.0.1:9/v1", allow_http=True)}
+            async with Client(Config(providers=elsewhere), env={}, sdk_clients={name: sdk}) as client:
+                return await client.run("Sort a list", models=f"{name}/steady")
 
     result = asyncio.run(run())
     assert result.content == TEXT

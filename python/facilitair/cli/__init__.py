@@ -73,7 +73,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         case "doctor":
             from . import doctor
 
-            return doctor.run()
+            return doctor.run(probe=args.probe)
         case _:
             from . import simulate
 

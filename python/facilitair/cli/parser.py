@@ -208,11 +208,18 @@ def replay_parser() -> argparse.ArgumentParser:
 
 def doctor_parser() -> argparse.ArgumentParser:
     """Return the parser of `facilitair doctor`."""
-    return _command(
+    parser = _command(
         "doctor",
         "Check the configuration, the extension and each provider with a stream of one token.",
-        "facilitair doctor",
+        "facilitair doctor --probe",
     )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="also ask each model that runs would ask for a few tokens, to see whether it goes on from its own text; "
+        "says first what that costs",
+    )
+    return parser
 
 
 def simulate_parser() -> argparse.ArgumentParser:

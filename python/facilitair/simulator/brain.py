@@ -13,14 +13,16 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from ..transport import Wire
+from . import messages, wire
 from .faults import Fault, FaultError, parse_faults
 from .personas import Persona, personas
 from .prompt import Prompt, Turn, rest_of
-from .wire import Answer, Refusal, Reply, at_once, error_reply, json_reply, streamed
+from .wire import Answer, Refusal, Reply, json_reply
 
 OWNER: Final = "facilitair-simulator (simulated)"
 _PREFIX: Final = "simulator/"
@@ -121,6 +123,49 @@ class _ChatRequest(msgspec.Struct):
         return not self.stream or (self.stream_options is not None and self.stream_options.include_usage)
 
 
+class _Turn(msgspec.Struct):
+    role: Literal["user", "assistant"]
+    content: str | list[_Part]
+
+
+class _MessagesRequest(msgspec.Struct):
+    """The request of the Messages API; https://platform.claude.com/docs/en/api/messages."""
+
+    model: str
+    messages: Annotated[list[_Turn], msgspec.Meta(min_length=1)]
+    max_tokens: _Limit
+    system: str | list[_Part] | None = None
+    stream: bool | None = None
+
+    def chat(self) -> _ChatRequest:
+        """Return the same request in the chat protocol. Raises `ValueError` for one that the provider refuses."""
+        said = [_Message(turn.role, turn.content) for turn in self.messages]
+        if any(not message.turn().content.strip() for message in said):
+            raise ValueError("messages: text content blocks must contain non-whitespace text")
+        if said[-1].role == "assistant" and said[-1].turn().content[-1:].isspace():
+            raise ValueError("messages: final assistant content cannot end with trailing whitespace")
+        return _ChatRequest(
+            model=self.model,
+            messages=[*([_Message("system", self.system)] if self.system else []), *said],
+            stream=self.stream,
+            stream_options=_StreamOptions(include_usage=True),
+            max_tokens=self.max_tokens,
+        )
+
+
+class _Writer(Protocol):
+    """What writes answers in one protocol: a module."""
+
+    def error_reply(
+        self, status: int, message: str, code: str | None = None, headers: Sequence[tuple[str, str]] = ()
+    ) -> Reply: ...
+    def streamed(self, answer: Answer) -> Reply: ...
+    def at_once(self, answer: Answer) -> Reply: ...
+
+
+_WRITERS: Final[Mapping[Wire, _Writer]] = {"openai": wire, "anthropic": messages}
+
+
 class Brain:
     """Answers chat requests from scripts: the built-in ones, and `scripts` beside or instead of them."""
 
@@ -142,35 +187,51 @@ class Brain:
         return json_reply({"object": "list", "data": known})
 
     def reply_to(self, body: bytes) -> Reply | Refusal:
-        """Return what a provider does with that body of a request."""
-        try:
-            request = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return error_reply(400, f"the body is not JSON: {error}")
-        return self.reply(request)
+        """Return what a provider does with that body of a chat-completion request."""
+        return self._decoded(body, "openai")
+
+    def message_reply_to(self, body: bytes) -> Reply | Refusal:
+        """Return what Anthropic does with that body of a request to its Messages API."""
+        return self._decoded(body, "anthropic")
 
     def reply(self, request: object) -> Reply | Refusal:
         """Return what a provider does with a chat-completion request, the decoded JSON of its body."""
+        return self._reply(request, "openai")
+
+    def _decoded(self, body: bytes, spoken: Wire) -> Reply | Refusal:
         try:
-            chat = msgspec.convert(request, _ChatRequest)
-        except msgspec.ValidationError as error:
-            return error_reply(400, f"this is not a chat-completion request: {error}")
+            request = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return _WRITERS[spoken].error_reply(400, f"the body is not JSON: {error}")
+        return self.reply(request) if spoken == "openai" else self._reply(request, spoken)
+
+    def _reply(self, request: object, spoken: Wire) -> Reply | Refusal:
+        writer = _WRITERS[spoken]
+        try:
+            chat = _chat(request, spoken)
+        except ValueError as error:  # msgspec's is one too
+            kind = "chat-completion" if spoken == "openai" else "messages"
+            return writer.error_reply(400, f"this is not a {kind} request: {error}")
         name, *asked = chat.model.removeprefix(_PREFIX).split("+")
         script = self._scripts.get(name)
         if script is None:
             known = ", ".join(self._scripts)
             message = f"the simulator has no script {name[:60]!r}; it has: {known}"
-            return error_reply(404, message, "model_not_found")
+            return writer.error_reply(404, message, "model_not_found")
         try:
             faults = parse_faults([*asked, *script.faults])
         except FaultError as error:
-            return error_reply(400, str(error), "unknown_fault")
+            return writer.error_reply(400, str(error), "unknown_fault")
         number = self._count(chat.model)
         active: dict[str, Fault] = {}
         for fault in faults:
             if fault.applies(number):
                 active.setdefault(fault.name, fault)
-        return _denied(active) or self._answered(chat, script, active, number)
+        denied = _denied(active, writer)
+        if denied is not None:
+            return denied
+        answer = self._answered(chat, script, active, number)
+        return writer.streamed(answer) if chat.stream else writer.at_once(answer)
 
     def _count(self, model: str) -> int:
         count = self._counts[model] = self._counts.pop(model, 0) + 1
@@ -180,7 +241,7 @@ class Brain:
 
     def _answered(
         self, chat: _ChatRequest, script: Script, faults: Mapping[str, Fault], number: int
-    ) -> Reply:
+    ) -> Answer:
         self._answers += 1
         prompt = Prompt(tuple(message.turn() for message in chat.messages))
         text = script.remaining(prompt)
@@ -197,7 +258,7 @@ class Brain:
         thoughts, content = thoughts[:most], content[: max(0, most - len(thoughts))]
         usage = self._usage(chat.model, prompt.turns, len(thoughts), len(content))
         delays = self._delays(script, f"{chat.model}/{number}", len(thoughts) + len(content), faults)
-        answer = Answer(
+        return Answer(
             id=f"chatcmpl-simulated-{self._answers}",
             model=chat.model,
             thoughts=thoughts,
@@ -207,7 +268,6 @@ class Brain:
             usage=usage if script.usage and "nousage" not in faults and chat.usage_wanted else None,
             faults=faults,
         )
-        return streamed(answer) if chat.stream else at_once(answer)
 
     def _delays(self, script: Script, stream: str, pieces: int, faults: Mapping[str, Fault]) -> list[float]:
         """Return the delay before each piece, and at least one: silence before an answer of nothing."""
@@ -258,14 +318,25 @@ def _script(persona: Persona) -> Script:
     )
 
 
-def _denied(faults: Mapping[str, Fault]) -> Reply | Refusal | None:
+def _chat(request: object, spoken: Wire) -> _ChatRequest:
+    """Return the request in the chat protocol. Raises `ValueError` for what is none."""
+    if spoken == "anthropic":
+        return msgspec.convert(request, _MessagesRequest).chat()
+    return msgspec.convert(request, _ChatRequest)
+
+
+def _denied(faults: Mapping[str, Fault], writer: _Writer) -> Reply | Refusal | None:
     """Return what comes instead of an answer, or `None`."""
     for name, fault in faults.items():
         if name == "429":
             message = f"rate limit of the simulator reached (fault '429'); retry in {fault.value:g} s"
-            return error_reply(429, message, "rate_limit_exceeded", [("Retry-After", f"{fault.value:g}")])
+            return writer.error_reply(
+                429, message, "rate_limit_exceeded", [("Retry-After", f"{fault.value:g}")]
+            )
         if name == "500":
-            return error_reply(500, "the simulated provider is out of order (fault '500')")
+            return writer.error_reply(500, "the simulated provider is out of order (fault '500')")
+        if name == "529":
+            return writer.error_reply(529, "the simulated provider is overloaded (fault '529')")
         if name == "refused":
             return Refusal()
     return None

@@ -36,9 +36,10 @@ def _mid_text(does: str) -> FaultKind:
 FAULTS: Final[dict[str, FaultKind]] = {
     "429": FaultKind("answers 429 with Retry-After", times=1, value=1.0, unit="seconds in Retry-After"),
     "500": FaultKind("answers 500", times=1),
+    "529": FaultKind("answers 529, overloaded", times=1),
     "refused": FaultKind("resets the connection before any byte"),
     "slow": FaultKind("sends its first token late", value=90.0, unit="seconds to the first token"),
-    "stall": _mid_text("stops in mid-text and sends only comments from then on, one every 5 s"),
+    "stall": _mid_text("stops in mid-text and sends only signs of life from then on, one every 5 s"),
     "silent": _mid_text("stops in mid-text and sends nothing from then on"),
     "cut": _mid_text("drops the connection in mid-text"),
     "error": _mid_text("sends an error object in mid-text and ends"),
@@ -46,7 +47,7 @@ FAULTS: Final[dict[str, FaultKind]] = {
     "huge": FaultKind("sends one huge event before its text", value=2.0, unit="MiB of that event"),
     "bytes": FaultKind("writes every byte on its own"),
     "u2028": FaultKind("adds U+2028, U+2029, U+0085 and emoji to its text"),
-    "dupdone": FaultKind("sends [DONE] twice"),
+    "dupdone": FaultKind("sends its end twice"),
     "length": FaultKind("stops with finish_reason length", value=0.5, unit=_SHARE),
     "nousage": FaultKind("never reports its usage"),
 }

@@ -58,8 +58,9 @@ class ScriptChannel:
         self._requests.append(request)
         self._opened += 1
         now = self._clock.now()
-        decoder = ChatDecoder(self._opened, request.timeouts, now)
-        reply = self._brain.reply_to(request.body)
+        decoder = ChatDecoder(self._opened, request.timeouts, now, request.wire)
+        spoken = self._brain.message_reply_to if request.wire == "anthropic" else self._brain.reply_to
+        reply = spoken(request.body)
         if isinstance(reply, Refusal):
             self._arrived += decoder.connect_failed(reply.message)
         else:

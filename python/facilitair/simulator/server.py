@@ -1,4 +1,5 @@
-"""The simulator over HTTP: an OpenAI-compatible server on loopback that plays what the brain says, in real time.
+"""The simulator over HTTP: a server on loopback that plays what the brain says in real time, to clients of OpenAI and
+of Anthropic.
 
 HTTP/1.1 with keep-alive and chunked encoding. It listens on loopback only and answers only requests whose Host is
 loopback, so that no web page can reach it by a name of its own. A client that closes its sending side counts as
@@ -24,6 +25,7 @@ from .wire import Refusal, Reply, error_reply, json_reply
 
 _READ: Final = 65536
 _LARGEST_BODY: Final = 32 * 1024 * 1024
+_REASONS: Final = {529: b"Overloaded"}  # not registered
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: the peer sees a reset, not an end
 
 
@@ -59,7 +61,7 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client takes as its base URL."""
+        """What an OpenAI client takes as its base URL; one of Anthropic takes it without `/v1`."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
 
@@ -185,6 +187,9 @@ class _Connection:
             case b"POST", "/v1/chat/completions":
                 self._simulator.requests += 1
                 return self._simulator.brain.reply_to(body)
+            case b"POST", "/v1/messages":
+                self._simulator.requests += 1
+                return self._simulator.brain.message_reply_to(body)
             case b"GET", "/v1/models":
                 return self._simulator.brain.models()
             case b"GET", "/stats":
@@ -192,7 +197,7 @@ class _Connection:
         return error_reply(
             HTTPStatus.NOT_FOUND,
             f"there is no {request.method.decode()} {path[:100]}; "
-            "there are POST /v1/chat/completions, GET /v1/models and GET /stats",
+            "there are POST /v1/chat/completions, POST /v1/messages, GET /v1/models and GET /stats",
         )
 
     async def _stream(self, reply: Reply) -> None:
@@ -221,7 +226,7 @@ class _Connection:
 
     async def _play(self, reply: Reply) -> None:
         loop = asyncio.get_running_loop()
-        reason = HTTPStatus(reply.status).phrase.encode()
+        reason = _REASONS.get(reply.status) or HTTPStatus(reply.status).phrase.encode()
         await self._send(h11.Response(status_code=reply.status, reason=reason, headers=list(reply.headers)))
         due = loop.time()
         for step in reply.steps:

@@ -1,7 +1,7 @@
 """An answer as a provider sends it: OpenAI chat-completion bytes with their times, streamed or at once.
 
-What goes wrong in mid-text goes wrong here. Everything carries `system_fingerprint: "simulated"` and the header
-`X-Simulated: 1`.
+What goes wrong in mid-text goes wrong here, for every protocol (`Written`). Everything carries the header
+`X-Simulated: 1`, and here also `system_fingerprint: "simulated"`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _SSE_HEADERS: Final = (
     ("Cache-Control", "no-cache"),
     _LABEL,
 )
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _BROKEN_JSON: Final = b'data: {"id":"broken","choices":[{"index":0,"delta":{"content":\n\n'
 _PROVIDER_ERROR: Final = {"message": "the simulated provider failed in mid-text", "type": "server_error"}
@@ -42,13 +43,27 @@ class Step:
 class Reply:
     """An HTTP response. After the last step it is complete, is cut off, or hangs with nothing more to come.
 
-    A stall has no last step: its comments go on for as long as somebody takes them.
+    A stall has no last step: its signs of life go on for as long as somebody takes them.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     steps: Iterator[Step]
     ending: Ending = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer in the bytes of one protocol: its beginning, one entry for each piece, its end; and what stands in
+    mid-text when that goes wrong."""
+
+    first: bytes
+    pieces: Sequence[bytes]
+    last: Sequence[bytes]
+    keep_alive: bytes
+    error: bytes
+    malformed: bytes
+    padding: tuple[bytes, bytes]  # around what makes an event huge
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +114,49 @@ def json_reply(body: object, status: int = 200, headers: Sequence[tuple[str, str
 
 def streamed(answer: Answer) -> Reply:
     """Return the answer as server-sent events."""
-    steps = _events(answer)
+    said = [
+        *({"reasoning_content": piece} for piece in answer.thoughts),
+        *({"content": piece} for piece in answer.content),
+    ]
+    last = [_chunk(answer, {}, answer.finish_reason)]
+    if answer.usage is not None:
+        last.append(_event({**_head(answer, "chat.completion.chunk"), "choices": [], "usage": answer.usage}))
+    return play(
+        answer,
+        Written(
+            first=_chunk(answer, {"role": "assistant", "content": ""}),
+            pieces=[_chunk(answer, delta) for delta in said],
+            last=[*last, *[_DONE] * (2 if "dupdone" in answer.faults else 1)],
+            keep_alive=_KEEP_ALIVE,
+            error=_event({"error": _PROVIDER_ERROR}),
+            malformed=_BROKEN_JSON,
+            padding=(b'data: {"choices":[],"padding":"', b'"}\n\n'),
+        ),
+    )
+
+
+def play(answer: Answer, written: Written) -> Reply:
+    """Return the answer as a stream of what was written, at its times and with what goes wrong."""
+    steps = _events(answer, written)
     ending = _ENDINGS.get(answer.broken.name, "complete") if answer.broken else "complete"
     return Reply(200, _SSE_HEADERS, _bytewise(steps) if "bytes" in answer.faults else steps, ending)
 
 
 def at_once(answer: Answer) -> Reply:
     """Return the answer as one JSON object, after all the time that its streaming would have taken."""
+    return whole(answer, _completion(answer), {"error": _PROVIDER_ERROR})
+
+
+def whole(answer: Answer, said: object, error: object) -> Reply:
+    """Return `said`, or where the answer fails in mid-text `error`, as JSON at the time of its end."""
     delay = sum(answer.delays)
-    body = msgspec.json.encode(_completion(answer))
+    body = msgspec.json.encode(said)
     broken = answer.broken
     name = broken.name if broken else ""
     if broken and name in ("stall", "silent"):
         return Reply(200, _JSON_HEADERS, iter(()), "hang")
     if broken and name == "error":
-        return Reply(500, _JSON_HEADERS, iter([Step(delay, msgspec.json.encode({"error": _PROVIDER_ERROR}))]))
+        return Reply(500, _JSON_HEADERS, iter([Step(delay, msgspec.json.encode(error))]))
     if broken and name == "huge":
         body += b" " * _mebibytes(broken)
     if broken and name in ("cut", "malformed"):
@@ -127,28 +170,19 @@ def at_once(answer: Answer) -> Reply:
     )
 
 
-def _events(answer: Answer) -> Iterator[Step]:
-    yield Step(answer.delays[0], _chunk(answer, {"role": "assistant", "content": ""}))
-    said = [
-        *({"reasoning_content": piece} for piece in answer.thoughts),
-        *({"content": piece} for piece in answer.content),
-    ]
+def _events(answer: Answer, written: Written) -> Iterator[Step]:
+    yield Step(answer.delays[0], written.first)
     broken = answer.broken
     at = _place(answer, broken) if broken else -1
-    for number in range(len(said) + 1):
+    for number in range(len(written.pieces) + 1):
         if broken and number == at:
-            yield from _breaking(broken)
+            yield from _breaking(broken, written)
             if broken.name in ("silent", "cut", "error"):
                 return
-        if number < len(said):
-            yield Step(answer.delays[number] if number else 0.0, _chunk(answer, said[number]))
-    yield Step(0.0, _chunk(answer, {}, answer.finish_reason))
-    if answer.usage is not None:
-        yield Step(
-            0.0, _event({**_head(answer, "chat.completion.chunk"), "choices": [], "usage": answer.usage})
-        )
-    for _ in range(2 if "dupdone" in answer.faults else 1):
-        yield Step(0.0, _DONE)
+        if number < len(written.pieces):
+            yield Step(answer.delays[number] if number else 0.0, written.pieces[number])
+    for data in written.last:
+        yield Step(0.0, data)
 
 
 def _place(answer: Answer, broken: Fault) -> int:
@@ -157,16 +191,17 @@ def _place(answer: Answer, broken: Fault) -> int:
     return len(answer.thoughts) + int(len(answer.content) * share)
 
 
-def _breaking(fault: Fault) -> Iterator[Step]:
+def _breaking(fault: Fault, written: Written) -> Iterator[Step]:
     if fault.name == "stall":
         while True:
-            yield Step(KEEP_ALIVE_S, b": keep-alive\n\n")
+            yield Step(KEEP_ALIVE_S, written.keep_alive)
     if fault.name == "error":
-        yield Step(0.0, _event({"error": _PROVIDER_ERROR}))
+        yield Step(0.0, written.error)
     if fault.name == "malformed":
-        yield Step(0.0, _BROKEN_JSON)
+        yield Step(0.0, written.malformed)
     if fault.name == "huge":
-        yield Step(0.0, b'data: {"choices":[],"padding":"' + b"x" * _mebibytes(fault) + b'"}\n\n')
+        head, tail = written.padding
+        yield Step(0.0, head + b"x" * _mebibytes(fault) + tail)
 
 
 def _bytewise(steps: Iterator[Step]) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-//! `Timeouts` and `ChatDecoder`.
+//! `Timeouts`, `ChatDecoder`, and the names of the protocols.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -51,7 +51,15 @@ impl Timeouts {
     }
 }
 
-/// One chat-completion response without I/O: bytes and time in, deltas out. Exactly one of Finished,
+/// The protocol that Python calls `name`.
+pub fn wire(name: &str) -> Result<core::Wire, Error> {
+    core::Wire::named(name).ok_or_else(|| {
+        let known = core::Wire::ALL.map(core::Wire::as_str).join(", ");
+        Error::Value(format!("there is no wire {name:?}; there are: {known}"))
+    })
+}
+
+/// One chat response without I/O: bytes and time in, deltas out. Exactly one of Finished,
 /// Failed and Closed is its last delta.
 #[pyclass(frozen, module = "facilitair_rust")]
 pub struct ChatDecoder {
@@ -78,8 +86,10 @@ impl ChatDecoder {
 #[pymethods]
 impl ChatDecoder {
     #[new]
-    fn new(stream: u64, timeouts: &Timeouts, now: f64) -> Self {
-        Self { stream, inner: Mutex::new(core::ChatDecoder::new(timeouts.into(), now)) }
+    #[pyo3(signature = (stream, timeouts, now, wire="openai"))]
+    fn new(stream: u64, timeouts: &Timeouts, now: f64, wire: &str) -> Result<Self, Error> {
+        let inner = core::ChatDecoder::new(self::wire(wire)?, timeouts.into(), now);
+        Ok(Self { stream, inner: Mutex::new(inner) })
     }
 
     /// Register a value that must never appear in an error message.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyMapping};
 
-use crate::decoder::Timeouts;
+use crate::decoder::{self, Timeouts};
 use crate::delta;
 use crate::errors::Error;
 use crate::push::PushStream;
@@ -143,18 +143,20 @@ impl Mux {
 
 #[pymethods]
 impl Mux {
-    /// Start a request; gives the number of its stream. A request that cannot be sent is a stream that fails.
-    #[pyo3(signature = (url, headers, body, timeouts=None))]
+    /// Start a request whose response is read by `wire`; gives the number of its stream. A request that cannot be sent is a stream that fails.
+    #[pyo3(signature = (url, headers, body, timeouts=None, wire="openai"))]
     fn open(
         &self,
         url: &str,
         headers: &Bound<'_, PyMapping>,
         body: &[u8],
         timeouts: Option<&Timeouts>,
+        wire: &str,
     ) -> PyResult<u64> {
+        let wire = decoder::wire(wire)?;
         let headers: Vec<(String, String)> = headers.items()?.extract()?;
         let timeouts = timeouts.map_or_else(core::Timeouts::default, core::Timeouts::from);
-        let opened = self.core.open(url, &headers, body.to_vec(), timeouts).map_err(Error::from)?;
+        let opened = self.core.open(url, &headers, body.to_vec(), wire, timeouts).map_err(Error::from)?;
         Ok(opened.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?)
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use facilitair_core::stream::{Client, Delta, Mux, Timeouts, Waiting};
+use facilitair_core::stream::{Client, Delta, Mux, Timeouts, Waiting, Wire};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
@@ -44,7 +44,9 @@ fn a_flood_without_content_delays_no_wake() {
         let _ = woken.send(());
     });
     let mux = Mux::new(Client::new("test").unwrap(), 1 << 16, waker).unwrap();
-    let open = |path: &str| mux.open(&format!("{url}{path}"), &[], Vec::new(), Timeouts::default()).unwrap();
+    let open = |path: &str| {
+        mux.open(&format!("{url}{path}"), &[], Vec::new(), Wire::default(), Timeouts::default()).unwrap()
+    };
     let quiet: Vec<_> = (0..10).map(|_| open("/quiet").unwrap()).collect();
     for _ in 0..8 {
         open("/flood");

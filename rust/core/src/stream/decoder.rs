@@ -1,15 +1,18 @@
-//! One chat-completion response without I/O: bytes and time in, deltas out.
+//! One chat response without I/O: bytes and time in, deltas out.
 //!
 //! The finish is reported when `[DONE]`, the end of the bytes or a clock comes after the finish reason,
 //! as usage follows it in a chunk of its own. `[DONE]` without a finish reason is a finish with reason
 //! "stop", as the OpenAI client and proxies take it; the end of the bytes with neither is `truncated`.
+//! An Anthropic message says itself where it ends (`message_stop`); without that it is `truncated`.
 //! Exactly one of finished, failed and closed is the last delta; whatever comes after it is ignored.
 
+use super::anthropic::{self, Counts, Said};
 use super::clocks::{Clocks, Seconds, Timeouts};
 use super::delta::{Chunk, Delta, Deltas, Message, Usage};
 use super::error::{ErrorCode, Scrubber, StreamError};
 use super::refusal;
 use super::sse::{Event, SseParser};
+use super::wire::Wire;
 
 /// More of an error's body is not read.
 const ERROR_BODY_LIMIT: usize = 64 << 10;
@@ -42,24 +45,29 @@ pub struct ChatDecoder {
 /// What the events have said so far.
 #[derive(Debug)]
 struct Response {
+    wire: Wire,
     clocks: Clocks,
     scrubber: Scrubber,
     reason: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
+    /// The parts of the usage, where the protocol gives them one after the other.
+    counts: Counts,
     done: bool,
 }
 
 impl ChatDecoder {
     /// A request that starts now.
     #[must_use]
-    pub fn new(timeouts: Timeouts, now: Seconds) -> Self {
+    pub fn new(wire: Wire, timeouts: Timeouts, now: Seconds) -> Self {
         let response = Response {
+            wire,
             clocks: Clocks::new(timeouts, now),
             scrubber: Scrubber::default(),
             reason: None,
             model: None,
             usage: None,
+            counts: Counts::default(),
             done: false,
         };
         Self { body: Body::Awaited, response }
@@ -137,12 +145,12 @@ impl ChatDecoder {
     pub fn eof(&mut self, now: Seconds, out: &mut Deltas) {
         match std::mem::replace(&mut self.body, Body::Ended) {
             Body::Awaited => self.response.fail(broke_before_head(), out),
-            Body::Opening => self.response.fail(truncated(), out),
+            Body::Opening => self.response.fail(self.response.truncated(), out),
             Body::Events(mut parser) => {
                 self.response.last_event(&mut parser, now, out);
                 self.response.end_of_bytes(out);
             }
-            Body::Json(body) => self.response.completion(&body, now, out),
+            Body::Json(body) => self.response.whole(&body, now, out),
             Body::Refused(error, body) => self.response.refuse(error, &body, false, out),
             Body::Ended => {}
         }
@@ -192,7 +200,10 @@ impl ChatDecoder {
             match std::mem::replace(&mut self.body, Body::Ended) {
                 // The status says more than the clock that ran out while its explanation was read.
                 Body::Refused(refused, body) => self.response.refuse(refused, &body, true, out),
-                Body::Events(_) if self.response.reason.is_some() => self.response.finish(out),
+                Body::Events(_) if self.response.is_whole() => self.response.finish(out),
+                Body::Events(_) if self.response.reason.is_some() => {
+                    self.response.fail(self.response.truncated(), out)
+                }
                 _ => self.response.fail(error, out),
             }
             self.settle();
@@ -238,15 +249,57 @@ impl Response {
         let data = event.data.trim_ascii();
         if event.kind == "error" {
             self.fail(refusal::reported_text(data, &self.scrubber), out);
-        } else if data == "[DONE]" {
-            self.finish(out);
         } else if !data.is_empty() {
-            match serde_json::from_str::<Chunk<'_>>(data) {
-                Ok(chunk) => self.chunk(&chunk, now, out),
-                Err(error) => self.broken(malformed(&error), out),
+            match self.wire {
+                Wire::OpenAi => self.chunk_or_done(data, now, out),
+                Wire::Anthropic => self.said(anthropic::read(data), now, out),
             }
         }
         !self.done
+    }
+
+    fn chunk_or_done(&mut self, data: &str, now: Seconds, out: &mut Deltas) {
+        if data == "[DONE]" {
+            return self.finish(out);
+        }
+        match serde_json::from_str::<Chunk<'_>>(data) {
+            Ok(chunk) => self.chunk(&chunk, now, out),
+            Err(error) => self.broken(malformed(&error), out),
+        }
+    }
+
+    /// An event of an Anthropic message.
+    fn said(&mut self, said: serde_json::Result<Said<'_>>, now: Seconds, out: &mut Deltas) {
+        match said {
+            Ok(Said::Text(text)) => self.text("", &text.0, now, out),
+            Ok(Said::Thinking(thinking)) => self.text(&thinking.0, "", now, out),
+            Ok(Said::Start(head)) => {
+                self.named(head.model.as_ref().map_or("", |model| &*model.0));
+                self.count(head.usage);
+            }
+            Ok(Said::Change { reason, usage }) => {
+                self.count(usage);
+                self.finish_reason(reason.as_deref(), now);
+            }
+            Ok(Said::Stop) => self.finish(out),
+            Ok(Said::Error(error)) => self.fail(refusal::reported(&error, &self.scrubber), out),
+            Ok(Said::Whole(message)) => {
+                self.named(message.model.as_deref().unwrap_or(""));
+                self.count(message.usage);
+                self.text(&message.thinking, &message.text, now, out);
+                self.finish_reason(message.reason.as_deref(), now);
+                self.finish(out);
+            }
+            Ok(Said::Nothing) => {}
+            Err(error) => self.broken(malformed(&error), out),
+        }
+    }
+
+    fn count(&mut self, counts: Option<Counts>) {
+        if let Some(counts) = counts {
+            self.counts.update(counts);
+            self.usage = self.counts.usage();
+        }
     }
 
     /// The last event where the server forgot the blank line behind it; half an object is a cut.
@@ -280,20 +333,25 @@ impl Response {
         if let Some(usage) = chunk.usage.as_ref().and_then(|usage| usage.0.as_ref()?.usage()) {
             self.usage = Some(usage);
         }
-        if let Some(model) = chunk.model.as_ref().filter(|model| !model.0.is_empty()) {
-            if self.model.as_deref() != Some(&*model.0) {
-                self.model = Some(self.scrubber.clean_to(&model.0, MODEL_LIMIT));
-            }
+        self.named(chunk.model.as_ref().map_or("", |model| &*model.0));
+    }
+
+    fn named(&mut self, model: &str) {
+        if !model.is_empty() && self.model.as_deref() != Some(model) {
+            self.model = Some(self.scrubber.clean_to(model, MODEL_LIMIT));
         }
     }
 
     fn message(&mut self, message: &Message<'_>, now: Seconds, out: &mut Deltas) {
-        let (reasoning, content) = (message.reasoning(), message.content());
+        self.text(message.reasoning(), &message.content(), now, out);
+    }
+
+    fn text(&mut self, reasoning: &str, content: &str, now: Seconds, out: &mut Deltas) {
         if !reasoning.is_empty() {
             out.reasoning(reasoning);
         }
         if !content.is_empty() {
-            out.content(&content);
+            out.content(content);
         }
         if !(reasoning.is_empty() && content.is_empty()) {
             self.clocks.content(now);
@@ -308,11 +366,23 @@ impl Response {
         }
     }
 
-    /// A completion that was not streamed although a stream was asked for.
+    /// An answer that was not streamed although a stream was asked for.
+    fn whole(&mut self, body: &[u8], now: Seconds, out: &mut Deltas) {
+        if self.wire == Wire::OpenAi {
+            return self.completion(body, now, out);
+        }
+        let body = String::from_utf8_lossy(body);
+        match anthropic::read(&body) {
+            Err(error) if error.is_eof() => self.fail(self.truncated(), out),
+            said @ (Ok(Said::Whole(_) | Said::Error(_)) | Err(_)) => self.said(said, now, out),
+            Ok(_) => self.fail(no_completion(), out),
+        }
+    }
+
     fn completion(&mut self, body: &[u8], now: Seconds, out: &mut Deltas) {
         let chunk = match serde_json::from_slice::<Chunk<'_>>(body) {
             Ok(chunk) => chunk,
-            Err(error) if error.is_eof() => return self.fail(truncated(), out),
+            Err(error) if error.is_eof() => return self.fail(self.truncated(), out),
             Err(error) => return self.fail(malformed(&error), out),
         };
         self.envelope(&chunk);
@@ -320,8 +390,7 @@ impl Response {
             return self.fail(refusal::reported(error, &self.scrubber), out);
         }
         let Some(choice) = chunk.choices.as_ref().and_then(|choices| choices.0.as_ref()) else {
-            let message = "the response is JSON but no completion";
-            return self.fail(StreamError::new(ErrorCode::Malformed, message), out);
+            return self.fail(no_completion(), out);
         };
         if let Some(message) = &choice.message {
             self.message(message, now, out);
@@ -331,12 +400,25 @@ impl Response {
     }
 
     fn end_of_bytes(&mut self, out: &mut Deltas) {
-        self.broken(truncated(), out);
+        self.broken(self.truncated(), out);
+    }
+
+    /// Whether what may still come would only be usage.
+    fn is_whole(&self) -> bool {
+        self.wire == Wire::OpenAi && self.reason.is_some()
+    }
+
+    fn truncated(&self) -> StreamError {
+        let end = match self.wire {
+            Wire::OpenAi => "a finish reason or [DONE]",
+            Wire::Anthropic => "message_stop",
+        };
+        StreamError::new(ErrorCode::Truncated, format!("the response was cut before {end}"))
     }
 
     /// The bytes are of no use from here on, which hurts only what has not said why it finished.
     fn broken(&mut self, error: StreamError, out: &mut Deltas) {
-        if self.reason.is_some() { self.finish(out) } else { self.fail(error, out) }
+        if self.is_whole() { self.finish(out) } else { self.fail(error, out) }
     }
 
     fn refuse(&mut self, error: StreamError, body: &[u8], is_cut: bool, out: &mut Deltas) {
@@ -358,13 +440,12 @@ impl Response {
     }
 }
 
-fn truncated() -> StreamError {
-    let message = "the response was cut before a finish reason or [DONE]";
-    StreamError::new(ErrorCode::Truncated, message)
+fn no_completion() -> StreamError {
+    StreamError::new(ErrorCode::Malformed, "the response is JSON but no completion")
 }
 
 /// Says where, never what: the event may hold anything.
 fn malformed(error: &serde_json::Error) -> StreamError {
-    let message = format!("an event is not a chat completion chunk (column {})", error.column());
+    let message = format!("an event is not what the protocol says (column {})", error.column());
     StreamError::new(ErrorCode::Malformed, message)
 }

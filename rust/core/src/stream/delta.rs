@@ -172,7 +172,8 @@ impl Deltas {
 
 /// The visitor of a JSON object whose unknown fields are skipped and whose doubled fields overwrite.
 ///
-/// serde's derive refuses doubled fields, and providers behind proxies do send them.
+/// serde's derive refuses doubled fields, and providers behind proxies do send them. Whoever uses it imports what
+/// it names.
 macro_rules! object {
     ($(#[$doc:meta])* $name:ident { $($key:literal => $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -221,6 +222,8 @@ macro_rules! object {
         }
     };
 }
+
+pub(super) use object;
 
 object! {
     /// One chunk of a stream, or a whole completion.
@@ -442,10 +445,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
 }
 
 /// A token count; some proxies write 12.0.
-type Count = Lenient<f64>;
+pub(super) type Count = Lenient<f64>;
 
 impl Count {
-    fn value(&self) -> Option<u64> {
+    pub(super) fn value(&self) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         self.0.filter(|count| COUNTS.contains(count)).map(|count| count as u64)
     }

@@ -1,9 +1,10 @@
-//! Chat-completion streams, from bytes to deltas.
+//! Chat streams, from bytes to deltas.
 //!
-//! `sse` frames, `delta` reads the JSON of one event, `clocks` and `decoder` are the sans-I/O state of
+//! `sse` frames, `delta` and `anthropic` read the JSON of one event (`wire` says which does), `clocks` and `decoder` are the sans-I/O state of
 //! one response, `http` and `mux` move the bytes, `push` takes text from elsewhere, `text` cuts what was written into fragments. Only
 //! `http` and `mux` do I/O; the rest works on any clock, given as seconds.
 
+mod anthropic;
 pub mod clocks;
 pub mod decoder;
 pub mod delta;
@@ -16,6 +17,7 @@ pub mod sse;
 pub mod text;
 mod transfer;
 mod turn;
+pub mod wire;
 
 pub use clocks::{Clocks, Seconds, Timeouts};
 pub use decoder::ChatDecoder;
@@ -25,3 +27,4 @@ pub use http::{Client, ClientError};
 pub use mux::{Mux, StreamId, Waiting};
 pub use push::{Push, Pushed};
 pub use text::{ChunkText, Segment, TextError};
+pub use wire::Wire;

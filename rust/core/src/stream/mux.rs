@@ -16,6 +16,7 @@ use super::http::{self, Client, ClientError};
 use super::push::{Push, Pushed};
 use super::transfer::{Signals, Transfer};
 use super::turn;
+use super::wire::Wire;
 
 /// Names a stream within its multiplexer.
 pub type StreamId = u64;
@@ -101,7 +102,7 @@ impl Mux {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts a request. One that cannot be sent is a stream that fails at once. `None` after
+    /// Starts a request, whose response is read by `wire`. One that cannot be sent is a stream that fails at once. `None` after
     /// [`Self::close`].
     ///
     /// # Errors
@@ -111,6 +112,7 @@ impl Mux {
         url: &str,
         headers: &[(String, String)],
         body: Vec<u8>,
+        wire: Wire,
         timeouts: Timeouts,
     ) -> Result<Option<StreamId>, ClientError> {
         let Some(client) = self.client() else {
@@ -123,7 +125,7 @@ impl Mux {
         };
         match http::request(url, headers, body) {
             Ok((request, secrets)) => {
-                let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, timeouts, &secrets);
+                let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, wire, timeouts, &secrets);
                 let transfer = transfer.prompt(!self.gather);
                 io.spawn(transfer.run(client.clone(), request));
                 client.nudge();
@@ -380,7 +382,7 @@ mod tests {
         let id = mux.shared.add(Some(Arc::clone(&signals))).unwrap();
         let shared = Arc::clone(&mux.shared);
         let panicked = std::thread::spawn(move || {
-            let _transfer = Transfer::new(id, shared, signals, Timeouts::default(), &[]);
+            let _transfer = Transfer::new(id, shared, signals, Wire::default(), Timeouts::default(), &[]);
             std::panic::resume_unwind(Box::new("a bug"));
         });
         assert!(panicked.join().is_err());

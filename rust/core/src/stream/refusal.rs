@@ -16,6 +16,7 @@ const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;
 #[derive(Debug, Default)]
 pub(super) struct Head {
     retry_after_s: Option<f64>,
+    retry: Option<bool>,
     location: Option<String>,
 }
 
@@ -28,6 +29,8 @@ impl Head {
                 "retry-after" => retry_after = Some(value),
                 "retry-after-ms" => retry_after_ms = value.trim().parse::<f64>().ok().map(|ms| ms / 1000.0),
                 "date" => date = httpdate::parse_http_date(value).ok(),
+                // OpenAI's and Anthropic's own clients obey it.
+                "x-should-retry" => head.retry = value.trim().parse().ok(),
                 "location" => head.location = Some(public_part(value)),
                 _ => {}
             }
@@ -51,6 +54,7 @@ impl Head {
         let mut error =
             StreamError::new(status_code(status, ErrorCode::HttpStatus), message).with_status(status);
         error.retry_after_s = self.retry_after_s;
+        error.retryable = self.retry.unwrap_or(error.retryable);
         error
     }
 }
@@ -141,6 +145,8 @@ pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
         failure = failure.with_status(status);
     } else if labels(error).any(|label| label.contains("rate_limit")) {
         failure.code = ErrorCode::RateLimited;
+    } else if labels(error).any(|label| label.contains("authentication") || label.contains("permission")) {
+        failure.code = ErrorCode::AuthFailed;
     }
     if is_out_of_quota(error) {
         failure.retryable = false;
@@ -159,8 +165,8 @@ fn labels(error: &Value) -> impl Iterator<Item = String> + '_ {
 }
 
 fn is_permanent(error: &Value) -> bool {
-    const PERMANENT: [&str; 7] =
-        ["invalid", "auth", "permission", "not_found", "context_length", "content", "policy"];
+    const PERMANENT: [&str; 8] =
+        ["invalid", "auth", "permission", "not_found", "context_length", "content", "policy", "too_large"];
     labels(error).any(|label| PERMANENT.iter().any(|part| label.contains(part)))
 }
 
@@ -252,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_says_whether_to_retry_is_believed() {
+        assert!(!explained(429, &[("x-should-retry", "false")], "").retryable);
+        assert!(explained(400, &[("x-should-retry", "true")], "").retryable);
+        assert!(explained(429, &[("x-should-retry", "?")], "").retryable);
+    }
+
+    #[test]
     fn a_redirect_says_why_it_is_refused() {
         let error = explained(307, &[("location", "https://me:hunter2@other/x?token=1")], "");
         assert!(error.message.contains("redirected to https://other/x (HTTP 307)"), "{}", error.message);
@@ -279,5 +292,29 @@ mod tests {
         let error = read(r#"{"error":{"type":"invalid_request_error","message":"no"}}"#);
         assert!(!error.retryable);
         assert_eq!(read("boom").message, "boom");
+    }
+
+    #[test]
+    fn errors_of_anthropic() {
+        let read = |kind: &str| {
+            let data =
+                format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}},"request_id":"r"}}"#);
+            let error = reported_text(&data, &Scrubber::default());
+            assert_eq!(error.message, "m");
+            (error.code, error.retryable)
+        };
+        assert_eq!(read("overloaded_error"), (ErrorCode::ProviderError, true));
+        assert_eq!(read("api_error"), (ErrorCode::ProviderError, true));
+        assert_eq!(read("timeout_error"), (ErrorCode::ProviderError, true));
+        assert_eq!(read("rate_limit_error"), (ErrorCode::RateLimited, true));
+        assert_eq!(read("authentication_error"), (ErrorCode::AuthFailed, false));
+        assert_eq!(read("permission_error"), (ErrorCode::AuthFailed, false));
+        assert_eq!(read("invalid_request_error"), (ErrorCode::ProviderError, false));
+        assert_eq!(read("request_too_large"), (ErrorCode::ProviderError, false));
+        assert_eq!(read("billing_error"), (ErrorCode::ProviderError, false));
+        let body = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let error = explained(529, &[("retry-after", "3")], body);
+        assert_eq!((error.status, error.retryable, error.retry_after_s), (Some(529), true, Some(3.0)));
+        assert_eq!(error.message, "HTTP 529: Overloaded");
     }
 }

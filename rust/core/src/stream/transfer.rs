@@ -17,6 +17,7 @@ use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
 use super::mux::{Shared, StreamId};
 use super::turn::{self, Awaited, Prompt};
+use super::wire::Wire;
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -56,10 +57,11 @@ impl Transfer {
         id: StreamId,
         shared: Arc<Shared>,
         signals: Arc<Signals>,
+        wire: Wire,
         timeouts: Timeouts,
         secrets: &[String],
     ) -> Self {
-        let mut decoder = ChatDecoder::new(timeouts, now());
+        let mut decoder = ChatDecoder::new(wire, timeouts, now());
         secrets.iter().for_each(|secret| decoder.add_secret(secret));
         Self {
             id,
