@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import httpx2
+import httpx_sse
 import openai
 
 import facilitair_rust as fr
@@ -141,10 +143,31 @@ async def httpx2_json() -> AsyncIterator[Reader]:
         yield read
 
 
+@asynccontextmanager
+async def httpx_sse_json() -> AsyncIterator[Reader]:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits) as client:
+
+        async def read(base: str, streams: int) -> Received:
+            async def one(stream: int, queue: Queue) -> None:
+                url = f"{base}/s/{stream}/chat/completions"
+                async with httpx_sse.aconnect_sse(client, "POST", url, json=BODY) as source:
+                    async for event in source.aiter_sse():
+                        if event.data == "[DONE]":
+                            continue
+                        if content := json.loads(event.data)["choices"][0]["delta"].get("content"):
+                            await queue.put((stream, content))
+
+            return await fan_in(streams, one)
+
+        yield read
+
+
 CONTENDERS: dict[str, Callable[[], AbstractAsyncContextManager[Reader]]] = {
     "facilitair_rust": ours,
     "openai SDK + asyncio.Queue": openai_sdk,
     "httpx2 (its own SSE) + json + asyncio.Queue": httpx2_json,
+    "httpx-sse + json + asyncio.Queue": httpx_sse_json,
 }
 
 
@@ -195,7 +218,7 @@ def cpu_model() -> str:
 
 
 def machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "httpx2"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "httpx2", "httpx-sse"))
     return (
         f"{cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, facilitair_rust {fr.__version__}, {packages}"

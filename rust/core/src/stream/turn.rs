@@ -17,11 +17,11 @@ use super::mux::Shared;
 /// Chunks a second that need no rest: four fast streams.
 const QUIET: f64 = 400.0;
 /// How much longer the rest is for each chunk a second more.
-const GROWTH: f64 = 21.6e-6;
+const GROWTH: f64 = 27.0e-6;
 /// The longest rest, reached at 2,250 chunks a second.
-const LONGEST: Duration = Duration::from_millis(40);
-/// The rest where text may gather: a frame of a viewer that draws thirty a second.
-const GATHER: Duration = Duration::from_millis(33);
+const LONGEST: Duration = Duration::from_millis(50);
+/// The rest where text may gather: a frame of a viewer that draws twenty a second.
+const GATHER: Duration = Duration::from_millis(50);
 /// The longest rest while a first content is awaited.
 const SHORTEST: Duration = Duration::from_millis(4);
 /// The span over which chunks are counted.
