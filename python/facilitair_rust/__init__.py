@@ -1,4 +1,4 @@
-"""The Rust core of Facilitair: token streams, their decoding and the text of a chunk."""
+"""The Rust core of Facilitair: token streams, their decoding, the text of a chunk, and embeddings."""
 
 from .facilitair_rust import (
     Boundary,
@@ -7,6 +7,8 @@ from .facilitair_rust import (
     Closed,
     Content,
     Control,
+    Embedder,
+    EmbedderStats,
     Failed,
     Finished,
     HttpClient,
@@ -31,6 +33,8 @@ __all__ = [
     "Content",
     "Control",
     "Delta",
+    "Embedder",
+    "EmbedderStats",
     "Failed",
     "Finished",
     "HttpClient",

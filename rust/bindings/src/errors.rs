@@ -3,13 +3,16 @@
 //! Only misuse raises: a stream that fails says so in a `Failed` delta.
 
 use facilitair_core::stream::{ClientError, InvalidTimeouts, TextError};
+use facilitair_embed::EmbedError;
 use pyo3::PyErr;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyRuntimeError, PyValueError};
 
 /// An error on its way to Python.
 pub enum Error {
     Value(String),
     Runtime(String),
+    Missing(String),
+    Os(String),
 }
 
 impl From<Error> for PyErr {
@@ -17,6 +20,8 @@ impl From<Error> for PyErr {
         match error {
             Error::Value(message) => PyValueError::new_err(message),
             Error::Runtime(message) => PyRuntimeError::new_err(message),
+            Error::Missing(message) => PyFileNotFoundError::new_err(message),
+            Error::Os(message) => PyOSError::new_err(message),
         }
     }
 }
@@ -36,5 +41,17 @@ impl From<InvalidTimeouts> for Error {
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
         Self::Runtime(error.to_string())
+    }
+}
+
+impl From<EmbedError> for Error {
+    fn from(error: EmbedError) -> Self {
+        let message = error.to_string();
+        match error {
+            EmbedError::Missing { .. } => Self::Missing(message),
+            EmbedError::Unreadable { .. } => Self::Os(message),
+            EmbedError::Device(_) => Self::Runtime(message),
+            _ => Self::Value(message),
+        }
     }
 }

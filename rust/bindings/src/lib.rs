@@ -1,10 +1,13 @@
-//! Python bindings of `facilitair-core`: one file per module of the core, nothing but conversion.
+//! Python bindings of `facilitair-core` and `facilitair-embed`: one file per module of theirs, nothing but conversion;
+//! and `find`, as Python knows best what is installed.
 
 #![forbid(unsafe_code)]
 
 mod decoder;
 mod delta;
+mod embed;
 mod errors;
+mod find;
 mod mux;
 mod push;
 mod text;
@@ -22,6 +25,8 @@ mod facilitair_rust {
     use super::decoder::{ChatDecoder, Timeouts};
     #[pymodule_export]
     use super::delta::{Closed, Content, Failed, Finished, Reasoning, StreamError, Usage};
+    #[pymodule_export]
+    use super::embed::{Embedder, EmbedderStats};
     #[pymodule_export]
     use super::mux::{HttpClient, Mux};
     #[pymodule_export]

