@@ -37,7 +37,7 @@ test: test-rust test-python ## Run all tests, Rust and Python; pytest options in
 
 # The bindings are tested from Python: a test binary of theirs would link libpython, which Debian keeps in -dev.
 test-rust: .setup/venv
-	cargo test --workspace --exclude facilitair_rust --locked --quiet
+	cargo test --workspace --exclude facilitair_rust --features facilitair-embed/candle --locked --quiet
 
 test-python: $(base) .setup/model .setup/dev
 	$(bin)/python -m pytest $(ARGS)
@@ -57,7 +57,7 @@ lint-stubs: $(base) .setup/dev
 lint-rust: .setup/venv
 	@scripts/check-tools lint
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
+	cargo clippy --workspace --all-targets --features facilitair-embed/candle --locked --quiet -- --deny warnings
 
 format: .setup/dev ## Format all code and mend what the linter can
 	$(bin)/ruff check --fix-only
@@ -93,7 +93,7 @@ clean: ## Remove everything that was made here
 .setup/venv: always
 	@scripts/venv
 
-.setup/runtime .setup/build .setup/dev .setup/bench: .setup/%: requirements/%.txt .setup/venv
+.setup/runtime .setup/build .setup/dev .setup/bench .setup/peers: .setup/%: requirements/%.txt .setup/venv
 	@echo "Installing requirements/$*.txt" >&2
 	@$(install) -r requirements/$*.txt
 	@touch $@

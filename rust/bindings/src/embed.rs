@@ -35,7 +35,9 @@ impl Embedder {
         let precision = match dtype {
             "f32" => core::Precision::F32,
             "int8" => core::Precision::Int8,
-            other => return Err(Error::Value(format!("there is no dtype {other:?}; there are: f32, int8")).into()),
+            other => {
+                return Err(Error::Value(format!("there is no dtype {other:?}; there are: f32, int8")).into());
+            }
         };
         let device = match device {
             "auto" if precision == core::Precision::Int8 => core::Device::Cpu,

@@ -27,13 +27,14 @@ pub fn model(py: Python<'_>, wanted: Option<&str>) -> PyResult<PathBuf> {
         return Ok(path.to_owned());
     }
     if !is_name(wanted) {
-        let message = format!("there is no folder {wanted}{source}, and it is not the name of a model either");
+        let message =
+            format!("there is no folder {wanted}{source}, and it is not the name of a model either");
         return Err(PyFileNotFoundError::new_err(message));
     }
-    if full_name(wanted) == DEFAULT_MODEL {
-        if let Some(folder) = in_package(py)? {
-            return Ok(folder);
-        }
+    if full_name(wanted) == DEFAULT_MODEL
+        && let Some(folder) = in_package(py)?
+    {
+        return Ok(folder);
     }
     match in_hub_cache(wanted) {
         Some(folder) => Ok(folder),
@@ -47,7 +48,9 @@ fn in_package(py: Python<'_>) -> PyResult<Option<PathBuf>> {
         return Ok(None);
     }
     let origin: Option<PathBuf> = spec.getattr("origin")?.extract()?;
-    Ok(origin.and_then(|file| file.parent().map(|package| package.join("model"))).filter(|path| path.is_dir()))
+    Ok(origin
+        .and_then(|file| file.parent().map(|package| package.join("model")))
+        .filter(|path| path.is_dir()))
 }
 
 /// Lets `huggingface_hub` download it, with its own progress bars, into its cache.

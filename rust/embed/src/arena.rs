@@ -48,7 +48,8 @@ impl Arena {
         self.used += bytes.div_ceil(LINE);
         let lines = &mut self.lines[piece.first..self.first + self.used];
         // SAFETY: lines are bytes without padding.
-        let all = unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<u8>(), lines.len() * LINE) };
+        let all =
+            unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<u8>(), lines.len() * LINE) };
         (piece, &mut all[..bytes])
     }
 

@@ -84,7 +84,12 @@ impl Bert {
     ///
     /// # Errors
     /// When the file cannot be mapped, or has not the tensors that the configuration speaks of.
-    pub(super) fn load(path: &Path, config: &Config, precision: Precision, isa: Isa) -> Result<Self, EmbedError> {
+    pub(super) fn load(
+        path: &Path,
+        config: &Config,
+        precision: Precision,
+        isa: Isa,
+    ) -> Result<Self, EmbedError> {
         let Config { hidden_size: hidden, intermediate_size: inner, layer_norm_eps: epsilon, .. } = *config;
         let sizes = [(3 * hidden, hidden), (hidden, hidden), (inner, hidden), (hidden, inner)]
             .map(|(outputs, depth)| Linear::bytes(precision, outputs, depth));
@@ -102,7 +107,8 @@ impl Bert {
                 .chunks(together)
                 .map(|names| packing.linear(names, hidden, hidden, Some(&mut *before)))
                 .collect::<Result<_, _>>()?;
-            let attended = packing.linear(&[format!("{name}.attention.output.dense")], hidden, hidden, None)?;
+            let attended =
+                packing.linear(&[format!("{name}.attention.output.dense")], hidden, hidden, None)?;
             let mut attention_norm = packing.norm(&format!("{name}.attention.output.LayerNorm"), hidden)?;
             let into = [format!("{name}.intermediate.dense")];
             let into = packing.linear(&into, inner, hidden, Some(&mut attention_norm))?;
@@ -288,7 +294,9 @@ impl Words {
                 let bytes = table.as_ref().map_or(&[][..], |table| table.data());
                 each(&|token, place, rows| {
                     let (word, _) = bytes[token * place.len() * 4..][..place.len() * 4].as_chunks();
-                    rows.extend(word.iter().zip(place).map(|(word, place)| f32::from_le_bytes(*word) + place));
+                    rows.extend(
+                        word.iter().zip(place).map(|(word, place)| f32::from_le_bytes(*word) + place),
+                    );
                 });
             }
         }
@@ -350,7 +358,8 @@ impl Tensors {
         let mut places =
             self.read("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
         if config.type_vocab_size > 0 {
-            let types = self.read("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
+            let types =
+                self.read("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
             for place in places.chunks_exact_mut(hidden) {
                 place.iter_mut().zip(&types).for_each(|(sum, kind)| *sum += kind);
             }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
+use candle_transformers::models::bert::{BertModel, Config, HiddenAct};
 
+use super::elementwise::Activation;
 use super::error::EmbedError;
+use super::folder::Folder;
 
 /// A model on a device.
 pub(super) struct DeviceBert {
@@ -16,19 +18,37 @@ pub(super) struct DeviceBert {
 }
 
 impl DeviceBert {
-    /// Reads the weights of the folder at `path` onto a device.
+    /// Reads the weights of a model onto a device.
     ///
     /// # Errors
-    /// When a file is damaged, or the device does not take the model.
-    pub(super) fn load(folder: &Path, weights: &Path, device: Device) -> Result<Self, EmbedError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read(&path).map_err(|source| EmbedError::Unreadable { path: path.clone(), source })?;
-        let config: Config = serde_json::from_slice(&text)
-            .map_err(|error| EmbedError::Malformed { path: path.clone(), reason: error.to_string() })?;
-        if config.model_type.as_deref().is_some_and(|kind| kind != "bert") {
-            let what = format!("a model of type {} on a graphics processor", config.model_type.unwrap_or_default());
-            return Err(EmbedError::Unsupported { path, what, instead: "there it is bert; use device=\"cpu\"" });
+    /// When the file is damaged, or the device does not take the model.
+    pub(super) fn load(folder: &Folder, weights: &Path, device: Device) -> Result<Self, EmbedError> {
+        let said = &folder.config;
+        if said.first_position() > 0 {
+            let what = "a RoBERTa on a graphics processor".to_owned();
+            let path = folder.path.join("config.json");
+            return Err(EmbedError::Unsupported {
+                path,
+                what,
+                instead: "there it is BERT; use device=\"cpu\"",
+            });
         }
+        let config = Config {
+            vocab_size: said.vocab_size,
+            hidden_size: said.hidden_size,
+            num_hidden_layers: said.num_hidden_layers,
+            num_attention_heads: said.num_attention_heads,
+            intermediate_size: said.intermediate_size,
+            hidden_act: match said.activation {
+                Activation::Gelu => HiddenAct::Gelu,
+                Activation::GeluTanh => HiddenAct::GeluApproximate,
+                Activation::Relu => HiddenAct::Relu,
+            },
+            max_position_embeddings: said.max_position_embeddings,
+            type_vocab_size: said.type_vocab_size,
+            layer_norm_eps: f64::from(said.layer_norm_eps),
+            ..Config::default()
+        };
         let load = || -> candle_core::Result<BertModel> {
             // SAFETY: the weights are copied to the device before this ends.
             let tensors = unsafe { VarBuilder::from_mmaped_safetensors(&[weights], DType::F32, &device)? };
@@ -46,7 +66,8 @@ impl DeviceBert {
     /// # Errors
     /// When the device fails, such as for want of memory.
     pub(super) fn forward(&self, tokens: &[u32], lengths: &[usize]) -> Result<Vec<f32>, EmbedError> {
-        self.states(tokens, lengths).map_err(|error| EmbedError::Device(format!("the device failed: {error}")))
+        self.states(tokens, lengths)
+            .map_err(|error| EmbedError::Device(format!("the device failed: {error}")))
     }
 
     fn states(&self, tokens: &[u32], lengths: &[usize]) -> candle_core::Result<Vec<f32>> {

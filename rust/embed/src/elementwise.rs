@@ -64,8 +64,7 @@ impl Activation {
 unsafe fn gelu<V: Lanes>(x: V) -> V {
     const P: [f32; 6] =
         [4.549_958_8e-8, 1.270_395_6e-5, 3.376_301e-4, 9.354_394e-3, 6.770_336e-2, 7.978_845e-1];
-    const Q: [f32; 6] =
-        [1.197_505_8e-6, 7.364_371_4e-5, 1.884_386e-3, 2.864_530_6e-2, 2.515_195e-1, 1.0];
+    const Q: [f32; 6] = [1.197_505_8e-6, 7.364_371_4e-5, 1.884_386e-3, 2.864_530_6e-2, 2.515_195e-1, 1.0];
     // SAFETY: as the caller promises.
     unsafe {
         let held = x.min(V::splat(5.5)).max(V::splat(-5.5));
@@ -160,7 +159,10 @@ impl Kernel for LayerNorm<'_> {
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
         let width = self.gain.len();
-        assert!(width.is_multiple_of(2 * V::N) && self.bias.len() == width, "a width the kernels do not take");
+        assert!(
+            width.is_multiple_of(2 * V::N) && self.bias.len() == width,
+            "a width the kernels do not take"
+        );
         #[allow(clippy::cast_precision_loss)]
         let count = width as f32;
         let (gain, bias) = (self.gain.as_ptr(), self.bias.as_ptr());
@@ -180,7 +182,10 @@ impl Kernel for LayerNorm<'_> {
                 let factor = 1.0 / (squares.sum() / count + self.epsilon).sqrt();
                 let (mean, factor) = (V::splat(mean), V::splat(factor));
                 for (gain, to) in self.quantised.iter_mut() {
-                    assert!(gain.len() == width && width.is_multiple_of(to.group), "a gain that does not fit");
+                    assert!(
+                        gain.len() == width && width.is_multiple_of(to.group),
+                        "a gain that does not fit"
+                    );
                     let (gain, groups) = (gain.as_ptr(), width / to.group);
                     for group in 0..groups {
                         let first = group * to.group;
@@ -246,5 +251,92 @@ impl Kernel for Quantise<'_> {
             // SAFETY: the group has as many floats as it says.
             unsafe { self.to.group(number, |at| V::load(group.as_ptr().add(at))) };
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::simd::{Isa, on};
+    use super::*;
+
+    /// Applies a function to values, a multiple of the lanes.
+    struct Each<'a, F>(&'a mut [f32], F);
+
+    trait Apply {
+        unsafe fn apply<V: Lanes>(&self, value: V) -> V;
+    }
+
+    impl<F: Apply> Kernel for Each<'_, F> {
+        type Output = ();
+
+        unsafe fn run<V: Lanes>(self) {
+            for part in self.0.chunks_exact_mut(V::N) {
+                // SAFETY: the part has as many floats as a register.
+                unsafe { self.1.apply(V::load(part.as_ptr())).store(part.as_mut_ptr()) };
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Exp;
+    impl Apply for Exp {
+        unsafe fn apply<V: Lanes>(&self, value: V) -> V {
+            // SAFETY: as the caller promises.
+            unsafe { exp(value) }
+        }
+    }
+
+    impl Apply for Activation {
+        unsafe fn apply<V: Lanes>(&self, value: V) -> V {
+            // SAFETY: as the caller promises.
+            unsafe { (*self).apply(value) }
+        }
+    }
+
+    fn values(from: f32, to: f32) -> Vec<f32> {
+        const COUNT: u16 = 1 << 14;
+        (0..COUNT).map(|at| from + (to - from) * f32::from(at) / f32::from(COUNT)).collect()
+    }
+
+    /// erf by its series, in double precision; enough terms for |x| up to 6.
+    fn erf(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        (sum * 2.0 / std::f64::consts::PI.sqrt()).clamp(-1.0, 1.0)
+    }
+
+    fn check(function: impl Apply + Copy, inputs: &[f32], tolerance: f64, exact: impl Fn(f64) -> f64) {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let mut outputs = inputs.to_vec();
+            // SAFETY: the set is available.
+            unsafe { on(isa, Each(&mut outputs, function)) };
+            for (input, output) in inputs.iter().zip(outputs) {
+                let exact = exact(f64::from(*input));
+                let error = (f64::from(output) - exact).abs() / exact.abs().max(1.0);
+                assert!(error < tolerance, "{isa}: f({input}) = {output}, not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn exponentials() {
+        check(Exp, &values(-86.9, 0.0), 3e-7, f64::exp);
+        check(Exp, &values(-2.0, 0.0), 3e-7, f64::exp);
+        check(Exp, &[f32::MIN; 16], 1e-30, |_| 0.0);
+    }
+
+    #[test]
+    fn activations() {
+        let gelu = |x: f64| x / 2.0 * (1.0 + erf(x / std::f64::consts::SQRT_2));
+        check(Activation::Gelu, &values(-5.5, 5.5), 1e-6, gelu);
+        check(Activation::Gelu, &values(5.5, 1e6), 1e-6, |x| x);
+        check(Activation::Gelu, &values(-100.0, -5.5), 1e-5, |_| 0.0);
+        let tanh = |x: f64| x / 2.0 * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x * x * x)).tanh());
+        check(Activation::GeluTanh, &values(-50.0, 50.0), 1e-6, tanh);
+        check(Activation::Relu, &values(-5.0, 5.0), 1e-9, |x| x.max(0.0));
     }
 }

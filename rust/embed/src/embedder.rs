@@ -269,7 +269,11 @@ impl Embedder {
         };
         self.folder.prompts.get(name).map(String::as_str).ok_or_else(|| {
             let known: Vec<_> = self.prompts().collect();
-            let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            let known = if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", known.join(", "))
+            };
             EmbedError::Text(format!("the model has no prompt {name:?}; {known}"))
         })
     }
@@ -448,7 +452,7 @@ fn engine(
         return Err(EmbedError::Device(message));
     }
     #[cfg(feature = "candle")]
-    return DeviceBert::load(&folder.path, weights, device).map(|bert| Engine::Device(options.device, bert));
+    return DeviceBert::load(folder, weights, device).map(|bert| Engine::Device(options.device, bert));
     #[cfg(not(feature = "candle"))]
     return Err(EmbedError::Device(format!("{device:?} without candle")));
 }
@@ -476,7 +480,8 @@ fn batches(tokens: &[Vec<u32>], most: usize) -> Vec<Vec<usize>> {
 
 fn tokenizer(folder: &Folder) -> Result<Tokenizer, EmbedError> {
     let path = folder.tokenizer()?;
-    let malformed = |error: tokenizers::Error| EmbedError::Malformed { path: path.clone(), reason: error.to_string() };
+    let malformed =
+        |error: tokenizers::Error| EmbedError::Malformed { path: path.clone(), reason: error.to_string() };
     let mut tokenizer = Tokenizer::from_file(&path).map_err(malformed)?;
     // MiniLM's file pads every text to 128 tokens.
     tokenizer.with_padding(None);

@@ -28,7 +28,8 @@ pub fn in_hub_cache(name: &str) -> Option<PathBuf> {
     let model = hub_cache()?.join(format!("models--{}", full_name(name).replace('/', "--")));
     let revision = std::fs::read_to_string(model.join("refs").join("main")).ok()?;
     let folder = model.join("snapshots").join(revision.trim());
-    let is_whole = ["config.json", "model.safetensors", "tokenizer.json"].iter().all(|file| folder.join(file).is_file());
+    let is_whole =
+        ["config.json", "model.safetensors", "tokenizer.json"].iter().all(|file| folder.join(file).is_file());
     is_whole.then_some(folder)
 }
 

