@@ -194,6 +194,19 @@ def with_module(folder: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
+def special_token(number: int) -> Callable[[Path], None]:
+    def broken(folder: Path) -> None:
+        said = json.loads((folder / "tokenizer.json").read_text())
+        said["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [number]
+        (folder / "tokenizer.json").write_text(json.dumps(said))
+
+    return broken
+
+
+def without_special_tokens(folder: Path) -> None:
+    change(folder / "tokenizer.json", post_processor=None)
+
+
 @pytest.mark.parametrize(
     ("broken", "error", "says"),
     [
@@ -219,6 +232,13 @@ def with_module(folder: Path) -> None:
         (config(vocab_size=40), ValueError, "more tokens than the 40 of config.json"),
         (config(vocab_size=50), ValueError, "has the shape"),
         (config(max_position_embeddings=16), ValueError, "has the shape"),
+        (config(num_hidden_layers=10**15), ValueError, "encoder.layer.2"),
+        (config(hidden_size=2**40, num_attention_heads=2**30), ValueError, "has the shape"),
+        (config(intermediate_size=2**50), ValueError, "has the shape"),
+        (config(model_type="roberta", pad_token_id=2**64 - 1), ValueError, "no room for a text"),
+        (config(model_type="roberta", pad_token_id=30), ValueError, "no room for a text"),
+        (special_token(1_000_000), ValueError, "gives the token 1000000, and the model has 43"),
+        (without_special_tokens, ValueError, "a text has 0 tokens, and the model takes 1 to 24"),
         (config(max_position_embeddings=-1), ValueError, "damaged or of another kind"),
     ],
     ids=itertools.count(),
@@ -228,7 +248,7 @@ def test_a_folder_that_is_no_model_says_what_is_wrong(
 ) -> None:
     broken(folder)
     with pytest.raises(error, match=says):
-        fr.Embedder.load(folder, device="cpu").encode(["a b c"])
+        fr.Embedder.load(folder, device="cpu").encode(["a b c", ""])
 
 
 def test_unknown_options_and_devices_are_errors() -> None:
@@ -238,6 +258,8 @@ def test_unknown_options_and_devices_are_errors() -> None:
         fr.Embedder.load(TINY, dtype="f16")  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="the device cuda"):
         fr.Embedder.load(TINY, device="cuda", dtype="f32")
+    with pytest.raises(ValueError, match="1000000 threads are more than 1024"):
+        fr.Embedder.load(TINY, threads=1_000_000)
     with pytest.raises(ValueError, match="zero"):
         fr.Embedder.load(TINY, threads=0)
 

@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::safetensors::MmapedSafetensors;
+use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device};
+use safetensors::tensor::TensorView;
 
 use super::arena::Arena;
 use super::attention::{self, Attention};
@@ -91,11 +92,12 @@ impl Bert {
         isa: Isa,
     ) -> Result<Self, EmbedError> {
         let Config { hidden_size: hidden, intermediate_size: inner, layer_norm_eps: epsilon, .. } = *config;
+        let tensors = Tensors::open(path)?;
+        tensors.check(config)?;
         let sizes = [(3 * hidden, hidden), (hidden, hidden), (inner, hidden), (hidden, inner)]
             .map(|(outputs, depth)| Linear::bytes(precision, outputs, depth));
         let arena = Arena::new(sizes.into_iter().cycle().take(4 * config.num_hidden_layers));
-        let (tensors, weights) = (Tensors::open(path)?, Vec::new());
-        let mut packing = Packing { tensors, arena, precision, isa, epsilon, weights };
+        let mut packing = Packing { tensors, arena, precision, isa, epsilon, weights: Vec::new() };
         let mut embedding_norm = packing.norm("embeddings.LayerNorm", hidden)?;
         let mut layers: Vec<Layer> = Vec::with_capacity(config.num_hidden_layers);
         for number in 0..config.num_hidden_layers {
@@ -325,6 +327,27 @@ impl Tensors {
         Ok(Self { path: path.to_owned(), file, prefix })
     }
 
+    /// Checks the largest tensors before memory is asked for: a configuration may say anything.
+    fn check(&self, config: &Config) -> Result<(), EmbedError> {
+        let Config { hidden_size: hidden, intermediate_size: inner, .. } = *config;
+        self.find("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
+        for layer in 0..config.num_hidden_layers {
+            self.find(&format!("encoder.layer.{layer}.intermediate.dense.weight"), &[inner, hidden])?;
+        }
+        Ok(())
+    }
+
+    /// A tensor, if it has this shape.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EmbedError> {
+        let full = format!("{}{name}", self.prefix);
+        let view = self.file.get(&full).map_err(|error| malformed(&self.path, &error))?;
+        if view.shape() == shape {
+            return Ok(view);
+        }
+        let reason = format!("{full} has the shape {:?}, and config.json asks for {shape:?}", view.shape());
+        Err(EmbedError::Malformed { path: self.path.clone(), reason })
+    }
+
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
         let mut values = Vec::new();
         self.append(name, shape, &mut values)?;
@@ -333,20 +356,14 @@ impl Tensors {
 
     /// Reads a tensor of any floats behind what is in `values`.
     fn append(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<(), EmbedError> {
-        let full = format!("{}{name}", self.prefix);
-        let view = self.file.get(&full).map_err(|error| malformed(&self.path, &error))?;
-        if view.shape() != shape {
-            let found = view.shape();
-            let reason = format!("{full} has the shape {found:?}, and config.json asks for {shape:?}");
-            return Err(EmbedError::Malformed { path: self.path.clone(), reason });
-        }
+        let view = self.find(name, shape)?;
         if DType::try_from(view.dtype()).ok() == Some(DType::F32) {
             let (floats, _) = view.data().as_chunks();
             values.extend(floats.iter().map(|bytes| f32::from_le_bytes(*bytes)));
             return Ok(());
         }
         let convert = || -> candle_core::Result<Vec<f32>> {
-            self.file.load(&full, &Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+            view.load(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
         };
         values.extend(convert().map_err(|error| malformed(&self.path, &error))?);
         Ok(())
@@ -371,8 +388,8 @@ impl Tensors {
     /// The word vectors, from a map of their own: of this one, every page of the layers was read.
     fn words(self, vocabulary: usize, hidden: usize) -> Result<Words, EmbedError> {
         let name = format!("{}embeddings.word_embeddings.weight", self.prefix);
-        let view = self.file.get(&name).map_err(|error| malformed(&self.path, &error))?;
-        if DType::try_from(view.dtype()).ok() != Some(DType::F32) || view.shape() != [vocabulary, hidden] {
+        let view = self.find("embeddings.word_embeddings.weight", &[vocabulary, hidden])?;
+        if DType::try_from(view.dtype()).ok() != Some(DType::F32) {
             return Ok(Words::Owned(self.read("embeddings.word_embeddings.weight", &[vocabulary, hidden])?));
         }
         drop(self.file);

@@ -24,6 +24,9 @@ const ROWS: usize = 192;
 #[cfg(feature = "candle")]
 const DEVICE_ROWS: usize = 16_384;
 
+/// More threads than any machine has use for.
+const MOST_THREADS: usize = 1024;
+
 /// A model that turns texts into vectors.
 ///
 /// Safe to use from several threads; the memory that a call works in is kept for the next.
@@ -160,6 +163,12 @@ impl Embedder {
         if !options.isa.is_available() {
             return Err(EmbedError::Device(format!("this processor has no {}", options.isa)));
         }
+        if options.threads.get() > MOST_THREADS {
+            return Err(EmbedError::Text(format!(
+                "{} threads are more than {MOST_THREADS}",
+                options.threads
+            )));
+        }
         let device = options.device.open()?;
         let folder = Folder::read(path)?;
         let weights = folder.weights()?;
@@ -288,7 +297,22 @@ impl Embedder {
             .tokenizer
             .encode_fast(lowered.as_deref().unwrap_or(text), true)
             .map_err(|error| EmbedError::Text(format!("a text cannot be divided into tokens: {error}")))?;
-        Ok(encoding.get_ids().to_vec())
+        let tokens = encoding.get_ids();
+        // What a post-processor adds stands in its file and in no vocabulary.
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.folder.config.vocab_size) {
+            let message = format!(
+                "tokenizer.json gives the token {token}, and the model has {}",
+                self.folder.config.vocab_size
+            );
+            return Err(EmbedError::Text(message));
+        }
+        if tokens.is_empty() || tokens.len() > self.folder.longest {
+            let (count, longest) = (tokens.len(), self.folder.longest);
+            return Err(EmbedError::Text(format!(
+                "a text has {count} tokens, and the model takes 1 to {longest}"
+            )));
+        }
+        Ok(tokens.to_vec())
     }
 
     /// The vectors of the texts, one behind the other, [`Self::dimensions`] floats each, of length 1. `prompt` is put
@@ -409,7 +433,9 @@ impl Embedder {
             }
         };
         let mut found = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(share)).collect();
+            // Where the system gives no more threads, fewer do the work.
+            let help = |_| std::thread::Builder::new().spawn_scoped(scope, share).ok();
+            let helpers: Vec<_> = (1..threads).filter_map(help).collect();
             let mut found: Vec<(usize, R)> = share()?;
             for helper in helpers {
                 match helper.join() {

@@ -60,7 +60,7 @@ pub(super) struct Config {
 impl Config {
     /// The row of the table of positions that a first token gets.
     pub(super) fn first_position(&self) -> usize {
-        self.padding_position.map_or(0, |padding| padding + 1)
+        self.padding_position.map_or(0, |padding| padding.saturating_add(1))
     }
 
     fn positions(&self) -> usize {
@@ -299,7 +299,7 @@ fn checked(raw: RawConfig, path: &Path) -> Result<Config, EmbedError> {
         let what = format!("{heads} heads in {hidden} floats and {} between", config.intermediate_size);
         return Err(unsupported(what, "the floats of a head and those between have to be multiples of 32"));
     }
-    if config.first_position() + 2 > config.max_position_embeddings {
+    if config.first_position().saturating_add(2) > config.max_position_embeddings {
         let reason = "max_position_embeddings leaves no room for a text".to_owned();
         return Err(EmbedError::Malformed { path: path.to_owned(), reason });
     }
