@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import shutil
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +304,64 @@ def test_where_a_model_is_looked_for(tmp_path: Path) -> None:
     assert "acme/other" in nowhere
     no_folder = found(show.format(""), **home, FACILITAIR_MODEL="/no/such/folder")
     assert "there is no folder /no/such/folder (FACILITAIR_MODEL)" in no_folder
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hugging Face Hub as a download of one model needs."""
+
+    SHA = "0123456789" * 4
+
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0].rpartition(f"/resolve/{self.SHA}/")[2]
+        if self.path.startswith("/api/models/acme/tiny/revision/main"):
+            files = [str(path.relative_to(TINY)) for path in TINY.rglob("*") if path.is_file()]
+            said = {"id": "acme/tiny", "sha": self.SHA, "siblings": [{"rfilename": file} for file in files]}
+            self.answer(json.dumps(said).encode(), "application/json")
+        elif self.path.startswith(f"/api/models/acme/tiny/tree/{self.SHA}"):
+            found = [path for path in TINY.rglob("*") if path.is_file()]
+            entries = [
+                {
+                    "type": "file",
+                    "path": str(path.relative_to(TINY)),
+                    "size": path.stat().st_size,
+                    "oid": "0" * 40,
+                }
+                for path in found
+            ]
+            self.answer(json.dumps(entries).encode(), "application/json")
+        elif self.path.startswith("/acme/tiny/resolve/") and (TINY / name).is_file():
+            self.answer((TINY / name).read_bytes(), "application/octet-stream")
+        else:
+            self.send_error(404)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def answer(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("etag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("x-repo-commit", self.SHA)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_model_that_is_nowhere_is_downloaded_once(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        home = {"HOME": str(tmp_path), "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}"}
+        home["HF_HUB_DISABLE_XET"] = "1"
+        load = "print(fr.Embedder.load('acme/tiny').encode(['a']).shape)"
+        first = found(load, **home)
+        missing = found("fr.Embedder.load('acme/other')", **home)
+        server.shutdown()
+    assert first == "(1, 64)"
+    assert "the model acme/other could not be downloaded: " in missing
+    assert "could not be downloaded" in found("fr.Embedder.load('acme/other')", **home)
+    assert found(load, **home) == "(1, 64)"  # from the cache
+    (snapshot,) = (tmp_path / ".cache/huggingface/hub/models--acme--tiny/snapshots").iterdir()
+    assert not (snapshot / "vectors.npy").exists()

