@@ -18,9 +18,9 @@ use super::mux::Shared;
 const QUIET: f64 = 400.0;
 /// How much longer the rest is for each chunk a second more.
 const GROWTH: f64 = 27.0e-6;
-/// The longest rest, reached at 2,250 chunks a second.
+/// The longest rest, reached at 2,250 chunks a second: a frame of a viewer that draws twenty a second.
 const LONGEST: Duration = Duration::from_millis(50);
-/// The rest where text may gather: a frame of a viewer that draws twenty a second.
+/// The rest where text may gather: such a frame as well.
 const GATHER: Duration = Duration::from_millis(50);
 /// The longest rest while a first content is awaited.
 const SHORTEST: Duration = Duration::from_millis(4);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_rest_grows_with_the_load() {
         assert_eq!(rest_at(400, 0), Duration::ZERO);
-        assert!((rest_at(900, 0).as_secs_f64() - 0.0108).abs() < 1e-6);
+        assert!((rest_at(900, 0).as_secs_f64() - 0.0135).abs() < 1e-6);
         assert_eq!(rest_at(9000, 0), LONGEST);
         assert_eq!(rest_at(9000, 1), SHORTEST);
     }
