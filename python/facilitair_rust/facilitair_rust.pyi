@@ -376,7 +376,7 @@ class Embedder:
     def fingerprint(self) -> str:
         """32 hexadecimal digits that stand for everything that decides what a text's vector is: weights, tokenizer,
         pooling, prompts, longest text, dtype. Vectors of two fingerprints must not be compared. The first call reads
-        the model's files."""
+        the model's files, and raises `ValueError` if they were changed since it was loaded."""
 
     @property
     def dimensions(self) -> int: ...

@@ -71,8 +71,12 @@ def tiny(
     folder = GOLDEN / name
     torch.manual_seed(len(name))
     model = AutoModel.from_config(config, add_pooling_layer=False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+    for place, parameter in model.named_parameters():
+        # Spread so that texts differ much: else a wrong pooling would give nearly the same vectors.
+        spread = 1.0 if "embeddings" in place and parameter.dim() == 2 else parameter.shape[-1] ** -0.5
+        torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() == 1 else spread)
+        if place.endswith("LayerNorm.weight"):
+            parameter.data += 1
     if options.get("half"):
         model = model.half()
     model.save_pretrained(folder)
@@ -82,6 +86,8 @@ def tiny(
     prompts = {"query": "q u e r y ", "passage": ""} if options.get("prompts") else {}
     sentence = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
     vectors = np.concatenate([sentence.encode([text]) for text in TINY_TEXTS])
+    others = (vectors @ vectors.T)[~np.eye(len(vectors), dtype=bool)]
+    assert others.max() < 0.99, others  # far below what the tests ask for
     np.save(folder / "vectors.npy", vectors)
     if prompts:
         np.save(folder / "query.npy", sentence.encode(TINY_TEXTS, prompt_name="query"))

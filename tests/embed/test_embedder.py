@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,10 +161,43 @@ def test_the_fingerprint_names_what_decides_a_vector(folder: Path) -> None:
     assert fingerprint() != first
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     assert fingerprint() == first
+    change(folder / "config_sentence_transformers.json", default_prompt_name="query")
+    assert fingerprint() != first
+    change(folder / "config_sentence_transformers.json", default_prompt_name="nobody")
+    with pytest.raises(ValueError, match="its default prompt nobody is none of its prompts"):
+        fingerprint()
+    change(folder / "config_sentence_transformers.json", default_prompt_name=None)
+    before = fr.Embedder.load(folder, device="cpu")
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(weights)
+    changed = folder / "changed"
+    changed.write_bytes(weights)
+    changed.replace(folder / "model.safetensors")
     assert fingerprint() != first
+    with pytest.raises(ValueError, match="its files were changed since it was loaded"):
+        _ = before.fingerprint
+
+
+def test_what_older_folders_say_is_read_as_well(folder: Path) -> None:
+    (folder / "sentence_bert_config.json").unlink()
+    (folder / "sentence_roberta_config.json").write_text('{"max_seq_length": 7}')
+    assert fr.Embedder.load(folder, device="cpu").max_tokens == 7
+    change(folder / "config.json", type_vocab_size=None)
+    assert np.array_equal(fr.Embedder.load(folder).encode(["a"]), fr.Embedder.load(TINY).encode(["a"]))
+
+
+def test_small_letters_are_made_only_where_the_tokenizer_makes_none(tmp_path: Path, folder: Path) -> None:
+    change(folder / "sentence_bert_config.json", do_lower_case=True)
+    embedder = fr.Embedder.load(folder, device="cpu")
+    assert np.array_equal(embedder.encode(["[SEP] A"]), fr.Embedder.load(TINY).encode(["[SEP] A"]))
+
+    other = Path(shutil.copytree(GOLDEN / "bert-tanh-half", tmp_path / "other"))
+    as_written = fr.Embedder.load(other, device="cpu").encode(["A B", "a b", "[SEP]"])
+    assert not np.array_equal(as_written[0], as_written[1])
+    change(other / "sentence_bert_config.json", do_lower_case=True)
+    lowered = fr.Embedder.load(other, device="cpu").encode(["A B", "a b", "[SEP]"])
+    assert np.array_equal(lowered[0], lowered[1])
+    assert np.array_equal(lowered[1:], as_written[1:])
 
 
 def remove(name: str) -> Callable[[Path], None]:
@@ -196,6 +230,62 @@ def with_module(folder: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
+def with_modules(*kinds: str) -> Callable[[Path], None]:
+    def broken(folder: Path) -> None:
+        paths = {"Transformer": "", "Pooling": "1_Pooling"}
+        modules = [{"path": paths.get(kind.rpartition(".")[2], ""), "type": kind} for kind in kinds]
+        (folder / "modules.json").write_text(json.dumps(modules))
+
+    return broken
+
+
+def post_processor(change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def broken(folder: Path) -> None:
+        said = json.loads((folder / "tokenizer.json").read_text())
+        change(said["post_processor"])
+        (folder / "tokenizer.json").write_text(json.dumps(said))
+
+    return broken
+
+
+def second_text(post: Any) -> None:
+    post["single"][1]["Sequence"]["id"] = "B"
+
+
+def unknown_token(post: Any) -> None:
+    del post["special_tokens"]["[CLS]"]
+
+
+def many_tokens(post: Any) -> None:
+    post["special_tokens"]["[CLS]"].update(ids=[2] * 30, tokens=["[CLS]"] * 30)
+
+
+def enormous(folder: Path) -> None:
+    """Ask for terabytes, in a file that takes a few kilobytes of the disk."""
+    change(folder / "config.json", hidden_size=2**20, intermediate_size=32, num_hidden_layers=1)
+    shapes = {
+        "embeddings.word_embeddings.weight": [43, 2**20],
+        "encoder.layer.0.intermediate.dense.weight": [32, 2**20],
+    }
+    head, end = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * shape[0] * shape[1]
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def not_a_number(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    head = 8 + int.from_bytes(whole[:8], "little")
+    weights.write_bytes(whole[:head] + b"\xff" * (len(whole) - head))
+
+
 def special_token(number: int) -> Callable[[Path], None]:
     def broken(folder: Path) -> None:
         said = json.loads((folder / "tokenizer.json").read_text())
@@ -203,10 +293,6 @@ def special_token(number: int) -> Callable[[Path], None]:
         (folder / "tokenizer.json").write_text(json.dumps(said))
 
     return broken
-
-
-def without_special_tokens(folder: Path) -> None:
-    change(folder / "tokenizer.json", post_processor=None)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +308,7 @@ def without_special_tokens(folder: Path) -> None:
         (damage("model.safetensors"), ValueError, "model.safetensors is damaged or of another kind"),
         (cut, ValueError, "model.safetensors is damaged or of another kind"),
         (only_pickled, ValueError, "weights as pytorch_model.bin, which is not supported; save it as"),
-        (with_module, ValueError, "a module Dense, which is not supported"),
+        (with_module, ValueError, "a module sentence_transformers.models.Dense, which is not supported"),
         (config(model_type="mpnet"), ValueError, "a model of type mpnet, which is not supported"),
         (config(hidden_act="silu"), ValueError, "the activation silu"),
         (config(position_embedding_type="relative_key"), ValueError, "positions of type relative_key"),
@@ -234,13 +320,24 @@ def without_special_tokens(folder: Path) -> None:
         (config(vocab_size=40), ValueError, "more tokens than the 40 of config.json"),
         (config(vocab_size=50), ValueError, "has the shape"),
         (config(max_position_embeddings=16), ValueError, "has the shape"),
+        (
+            with_modules("custom_st.Transformer", "sentence_transformers.models.Pooling"),
+            ValueError,
+            "custom_st",
+        ),
+        (with_modules("sentence_transformers.models.Transformer"), ValueError, "asks for no Pooling"),
+        (config(is_decoder=True), ValueError, "a decoder, which is not supported"),
+        (post_processor(second_text), ValueError, "the tokenizer failed on what tokenizer.json says"),
+        (post_processor(unknown_token), ValueError, "tokenizer.json"),
+        (post_processor(many_tokens), ValueError, "adds 31 tokens to each text, and the model takes 24"),
+        (enormous, ValueError, "encoder.layer.0.attention.self.query.weight"),
+        (not_a_number, ValueError, "its weights give no vector"),
         (config(num_hidden_layers=10**15), ValueError, "encoder.layer.2"),
         (config(hidden_size=2**40, num_attention_heads=2**30), ValueError, "has the shape"),
         (config(intermediate_size=2**50), ValueError, "has the shape"),
         (config(model_type="roberta", pad_token_id=2**64 - 1), ValueError, "no room for a text"),
         (config(model_type="roberta", pad_token_id=30), ValueError, "no room for a text"),
         (special_token(1_000_000), ValueError, "gives the token 1000000, and the model has 43"),
-        (without_special_tokens, ValueError, "a text has 0 tokens, and the model takes 1 to 24"),
         (config(max_position_embeddings=-1), ValueError, "damaged or of another kind"),
     ],
     ids=itertools.count(),
@@ -250,7 +347,15 @@ def test_a_folder_that_is_no_model_says_what_is_wrong(
 ) -> None:
     broken(folder)
     with pytest.raises(error, match=says):
-        fr.Embedder.load(folder, device="cpu").encode(["a b c", ""])
+        fr.Embedder.load(folder, device="cpu")
+
+
+def test_a_text_of_no_tokens_is_a_clear_error(folder: Path) -> None:
+    change(folder / "tokenizer.json", post_processor=None)
+    embedder = fr.Embedder.load(folder, device="cpu")
+    assert embedder.encode(["a"]).shape == (1, 64)
+    with pytest.raises(ValueError, match="a text has 0 tokens, and the model takes 1 to 24"):
+        embedder.encode(["a", ""])
 
 
 def test_unknown_options_and_devices_are_errors() -> None:
@@ -298,6 +403,12 @@ def test_where_a_model_is_looked_for(tmp_path: Path) -> None:
     cached = str(cache / "snapshots" / "abc")
     assert found(show.format("'acme/tiny'"), **home, HF_HOME=str(tmp_path)) == cached
     assert found(show.format(""), FACILITAIR_MODEL="acme/tiny", HF_HUB_CACHE=str(tmp_path / "hub")) == cached
+
+    (cache / "snapshots" / "abc" / "1_Pooling" / "config.json").unlink()
+    partial = found(
+        show.format("'acme/tiny'"), **home, HF_HOME=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9"
+    )
+    assert "FileNotFoundError" in partial, "only a part of the model is there"
 
     nowhere = found(show.format("'acme/other'"), **home, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert nowhere.startswith("FileNotFoundError")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,35 @@ def test_other_shapes_of_model(name: str, dtype: Literal["f32", "int8"], least: 
     embedder = fr.Embedder.load(GOLDEN / name, device="cpu", dtype=dtype)
     theirs = np.load(GOLDEN / name / "vectors.npy")
     assert embedder.dimensions == theirs.shape[1]
-    assert cosines(embedder.encode(TEXTS["tiny"]), theirs).min() > least
+    ours = embedder.encode(TEXTS["tiny"])
+    assert cosines(ours, theirs).min() > least
+    assert np.abs(ours - theirs).max() < (1e-6 if dtype == "f32" else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "setting"),
+    [
+        ("bert-cls", "1_Pooling/config.json", {"pooling_mode": "mean"}),
+        ("bert-tanh-half", "1_Pooling/config.json", {"pooling_mode": "cls"}),
+        ("bert-cls", "config.json", {"num_attention_heads": 1}),
+        ("bert-cls", "tokenizer_config.json", {"model_max_length": 8}),
+        ("xlm-roberta-several", "config.json", {"hidden_act": "gelu"}),
+        (
+            "xlm-roberta-several",
+            "1_Pooling/config.json",
+            {"pooling_mode": ["max", "mean", "mean", "lasttoken"]},
+        ),
+        ("xlm-roberta-several", "config.json", {"pad_token_id": 1}),
+    ],
+)
+def test_the_golden_vectors_notice_a_wrong_setting(
+    tmp_path: Path, name: str, file: str, setting: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(GOLDEN / name, tmp_path / name))
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **setting}))
+    vectors = fr.Embedder.load(folder, device="cpu").encode(TEXTS["tiny"])
+    assert np.abs(vectors - np.load(folder / "vectors.npy")).max() > 0.02
 
 
 def test_a_prompt_of_the_model_is_put_in_front() -> None:

@@ -36,8 +36,10 @@ pub(super) struct Bert {
     inner: usize,
     activation: Activation,
     words: Words,
-    /// What is added to a word at each place: the position, and the type of a first text.
+    /// What is added to a word at each position: its vector, and that of the type of a first text.
     places: Vec<f32>,
+    /// The token of the padding, where it has a position of its own (RoBERTa), which the others come behind.
+    padding: Option<usize>,
     embedding_norm: Norm,
     layers: Vec<Layer>,
 }
@@ -77,6 +79,8 @@ pub(super) struct Scratch {
     attended: Vec<f32>,
     inner: Vec<f32>,
     quantised: [Quantised; 3],
+    /// The most tokens of a call so far.
+    pub(super) room: usize,
     attention: attention::Scratch,
 }
 
@@ -125,6 +129,7 @@ impl Bert {
             inner,
             activation: config.activation,
             places: packing.tensors.places(config)?,
+            padding: config.padding_position,
             words: packing.tensors.words(config.vocab_size, hidden)?,
             arena: packing.arena,
             embedding_norm,
@@ -142,7 +147,8 @@ impl Bert {
     /// For a token that is not in the vocabulary or a text longer than there are positions; the tokenizer was checked
     /// to give neither.
     pub(super) fn forward(&self, tokens: &[u32], lengths: &[usize], scratch: &mut Scratch) {
-        let Scratch { rows, qkv, attended, inner, quantised, attention } = scratch;
+        scratch.room = scratch.room.max(tokens.len());
+        let Scratch { rows, qkv, attended, inner, quantised, attention, .. } = scratch;
         let (isa, hidden, count) = (self.isa, self.hidden, tokens.len());
         self.embed(tokens, lengths, rows);
         qkv.resize(count * 3 * hidden, 0.0);
@@ -171,10 +177,18 @@ impl Bert {
     fn embed(&self, tokens: &[u32], lengths: &[usize], rows: &mut Vec<f32>) {
         rows.clear();
         rows.reserve(tokens.len() * self.hidden);
-        let places = lengths.iter().flat_map(|length| self.places.chunks_exact(self.hidden).take(*length));
         self.words.with(|word| {
-            for (token, place) in tokens.iter().zip(places) {
-                word(*token as usize, place, rows);
+            let mut rest = tokens;
+            for length in lengths {
+                let (text, behind) = rest.split_at(*length);
+                let mut next = self.padding.map_or(0, |padding| padding + 1);
+                for token in text {
+                    let token = *token as usize;
+                    let place = self.padding.filter(|padding| *padding == token).unwrap_or(next);
+                    next += usize::from(place == next);
+                    word(token, &self.places[place * self.hidden..][..self.hidden], rows);
+                }
+                rest = behind;
             }
         });
     }
@@ -327,12 +341,23 @@ impl Tensors {
         Ok(Self { path: path.to_owned(), file, prefix })
     }
 
-    /// Checks the largest tensors before memory is asked for: a configuration may say anything.
+    /// Checks every weight that is packed before memory is asked for: a configuration may say anything, and then the
+    /// memory is bounded by the size of the file.
     fn check(&self, config: &Config) -> Result<(), EmbedError> {
         let Config { hidden_size: hidden, intermediate_size: inner, .. } = *config;
         self.find("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
         for layer in 0..config.num_hidden_layers {
-            self.find(&format!("encoder.layer.{layer}.intermediate.dense.weight"), &[inner, hidden])?;
+            let shapes = [
+                ("attention.self.query", [hidden, hidden]),
+                ("attention.self.key", [hidden, hidden]),
+                ("attention.self.value", [hidden, hidden]),
+                ("attention.output.dense", [hidden, hidden]),
+                ("intermediate.dense", [inner, hidden]),
+                ("output.dense", [hidden, inner]),
+            ];
+            for (part, shape) in shapes {
+                self.find(&format!("encoder.layer.{layer}.{part}.weight"), &shape)?;
+            }
         }
         Ok(())
     }
@@ -381,7 +406,6 @@ impl Tensors {
                 place.iter_mut().zip(&types).for_each(|(sum, kind)| *sum += kind);
             }
         }
-        places.drain(..config.first_position() * hidden);
         Ok(places)
     }
 
@@ -392,9 +416,13 @@ impl Tensors {
         if DType::try_from(view.dtype()).ok() != Some(DType::F32) {
             return Ok(Words::Owned(self.read("embeddings.word_embeddings.weight", &[vocabulary, hidden])?));
         }
-        drop(self.file);
-        let file = Self::open(&self.path)?.file;
-        Ok(Words::Mapped { file, name })
+        let again = Self::open(&self.path)?;
+        let same = again.find("embeddings.word_embeddings.weight", &[vocabulary, hidden])?;
+        if again.prefix != self.prefix || DType::try_from(same.dtype()).ok() != Some(DType::F32) {
+            let reason = "it was changed while it was read".to_owned();
+            return Err(EmbedError::Malformed { path: self.path, reason });
+        }
+        Ok(Words::Mapped { file: again.file, name })
     }
 }
 

@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{
+    NormalizedString, Normalizer, NormalizerWrapper, PostProcessor, Tokenizer, TruncationDirection,
+    TruncationParams,
+};
 
 use super::bert::{Bert, Precision, Scratch};
 #[cfg(feature = "candle")]
@@ -40,7 +46,11 @@ pub struct Embedder {
     memo: Mutex<Memo>,
     counts: Counts,
     fingerprint: OnceLock<String>,
+    /// Sizes and times of the files that were loaded.
+    state: FileState,
 }
+
+type FileState = Vec<(u64, Option<SystemTime>)>;
 
 enum Engine {
     Cpu(Bert),
@@ -172,9 +182,11 @@ impl Embedder {
         let device = options.device.open()?;
         let folder = Folder::read(path)?;
         let weights = folder.weights()?;
+        let state = file_state(&folder)?;
         let tokenizer = tokenizer(&folder)?;
         let engine = engine(&folder, &weights, options, device)?;
-        Ok(Self {
+        let embedder = Self {
+            state,
             folder,
             tokenizer,
             engine,
@@ -184,7 +196,23 @@ impl Embedder {
             memo: Mutex::new(Memo::new(options.memo_bytes)),
             counts: Counts::default(),
             fingerprint: OnceLock::new(),
-        })
+        };
+        embedder.tried()
+    }
+
+    /// This embedder, if it gives a vector for a text: what a folder promises shows only then.
+    fn tried(self) -> Result<Self, EmbedError> {
+        let tokenizer = |error: EmbedError| EmbedError::Malformed {
+            path: self.folder.path.join("tokenizer.json"),
+            reason: error.to_string(),
+        };
+        let tokens = self.tokens("a").map_err(tokenizer)?;
+        let vector = self.batch(&[tokens], &[0])?;
+        if vector.iter().all(|value| value.is_finite()) && vector.iter().any(|value| *value != 0.0) {
+            return Ok(self);
+        }
+        let reason = "its weights give no vector for a text".to_owned();
+        Err(EmbedError::Malformed { path: self.folder.weights()?, reason })
     }
 
     /// Floats of a vector.
@@ -256,8 +284,13 @@ impl Embedder {
                 .map_err(|source| EmbedError::Unreadable { path, source })?;
             whole.update(one.finalize());
         }
-        let Folder { pooling, longest, lower_case, prompts, .. } = &self.folder;
-        let rest = format!("1 {pooling:?} {longest} {lower_case} {prompts:?} {:?}", self.precision);
+        if self.state != file_state(&self.folder)? {
+            let reason = "its files were changed since it was loaded; load it again".to_owned();
+            return Err(EmbedError::Malformed { path: self.folder.path.clone(), reason });
+        }
+        let Folder { pooling, longest, lower_case, cut_left, prompts, default_prompt, .. } = &self.folder;
+        let texts = (prompts, default_prompt, lower_case, cut_left);
+        let rest = format!("1 {pooling:?} {longest} {texts:?} {:?}", self.precision);
         whole.update(rest.as_bytes());
         let name: String = whole.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         Ok(self.fingerprint.get_or_init(|| name))
@@ -292,11 +325,8 @@ impl Embedder {
     /// # Errors
     /// When the tokenizer cannot read the text.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EmbedError> {
-        let lowered = self.folder.lower_case.then(|| text.to_lowercase());
-        let encoding = self
-            .tokenizer
-            .encode_fast(lowered.as_deref().unwrap_or(text), true)
-            .map_err(|error| EmbedError::Text(format!("a text cannot be divided into tokens: {error}")))?;
+        let encoding = held(|| self.tokenizer.encode_fast(text, true))
+            .map_err(|reason| EmbedError::Text(format!("a text cannot be divided into tokens: {reason}")))?;
         let tokens = encoding.get_ids();
         // What a post-processor adds stands in its file and in no vocabulary.
         if let Some(token) = tokens.iter().find(|token| **token as usize >= self.folder.config.vocab_size) {
@@ -404,7 +434,8 @@ impl Embedder {
         let mut scratch = kept().pop().unwrap_or_default();
         let result = work(&mut scratch);
         let mut kept = kept();
-        if kept.len() < self.threads {
+        // What one very long text needed is not kept for ever.
+        if kept.len() < self.threads && scratch.room <= 4 * ROWS {
             kept.push(scratch);
         }
         result
@@ -429,7 +460,14 @@ impl Embedder {
                 if at >= count {
                     return Ok(found);
                 }
-                found.push((at, work(at)?));
+                match work(at) {
+                    Ok(result) => found.push((at, result)),
+                    Err(error) => {
+                        // Nobody needs the rest.
+                        next.store(count, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
             }
         };
         let mut found = std::thread::scope(|scope| {
@@ -504,19 +542,56 @@ fn batches(tokens: &[Vec<u32>], most: usize) -> Vec<Vec<usize>> {
     batches
 }
 
+fn file_state(folder: &Folder) -> Result<FileState, EmbedError> {
+    [folder.weights()?, folder.tokenizer()?, folder.path.join("config.json")]
+        .into_iter()
+        .map(|path| match path.metadata() {
+            Ok(found) => Ok((found.len(), found.modified().ok())),
+            Err(source) => Err(EmbedError::Unreadable { path, source }),
+        })
+        .collect()
+}
+
+/// Calls the tokenizers library, which panics for some files that contradict themselves.
+fn held<T>(call: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizer failed on what tokenizer.json says".to_owned()),
+    }
+}
+
 fn tokenizer(folder: &Folder) -> Result<Tokenizer, EmbedError> {
     let path = folder.tokenizer()?;
-    let malformed =
-        |error: tokenizers::Error| EmbedError::Malformed { path: path.clone(), reason: error.to_string() };
-    let mut tokenizer = Tokenizer::from_file(&path).map_err(malformed)?;
+    let malformed = |reason: String| EmbedError::Malformed { path: path.clone(), reason };
+    let mut tokenizer = held(|| Tokenizer::from_file(&path)).map_err(malformed)?;
     // MiniLM's file pads every text to 128 tokens.
     tokenizer.with_padding(None);
-    let truncation = TruncationParams { max_length: folder.longest, ..TruncationParams::default() };
-    tokenizer.with_truncation(Some(truncation)).map_err(malformed)?;
+    let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+    if added >= folder.longest {
+        let reason = format!("it adds {added} tokens to each text, and the model takes {}", folder.longest);
+        return Err(malformed(reason));
+    }
+    let direction = if folder.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
+    let truncation =
+        TruncationParams { max_length: folder.longest, direction, ..TruncationParams::default() };
+    held(|| tokenizer.with_truncation(Some(truncation)).map(|_| ())).map_err(malformed)?;
     let largest = tokenizer.get_vocab(true).into_values().max();
     if largest.is_some_and(|largest| largest as usize >= folder.config.vocab_size) {
         let reason = format!("it has more tokens than the {} of config.json", folder.config.vocab_size);
-        return Err(EmbedError::Malformed { path, reason });
+        return Err(malformed(reason));
+    }
+    if folder.lower_case && !lowers(&tokenizer) {
+        let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
+        steps.extend(tokenizer.get_normalizer().cloned());
+        held(|| tokenizer.with_normalizer(Some(Sequence::new(steps))).map(|_| ())).map_err(malformed)?;
     }
     Ok(tokenizer)
+}
+
+/// Whether the tokenizer itself makes letters small.
+fn lowers(tokenizer: &Tokenizer) -> bool {
+    let mut letter = NormalizedString::from("A");
+    tokenizer
+        .get_normalizer()
+        .is_some_and(|normalizer| normalizer.normalize(&mut letter).is_ok() && letter.get() == "a")
 }

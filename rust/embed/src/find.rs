@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::folder::Folder;
+
 /// The model that is meant where none is named.
 pub const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -22,15 +24,13 @@ pub fn is_name(name: &str) -> bool {
     name.split('/').count() <= 2 && name.split('/').all(part)
 }
 
-/// The folder of a model in the cache, if it is there with its weights and its tokenizer.
+/// The folder of a model in the cache, if all of it is there.
 #[must_use]
 pub fn in_hub_cache(name: &str) -> Option<PathBuf> {
     let model = hub_cache()?.join(format!("models--{}", full_name(name).replace('/', "--")));
     let revision = std::fs::read_to_string(model.join("refs").join("main")).ok()?;
     let folder = model.join("snapshots").join(revision.trim());
-    let is_whole =
-        ["config.json", "model.safetensors", "tokenizer.json"].iter().all(|file| folder.join(file).is_file());
-    is_whole.then_some(folder)
+    Folder::is_whole(&folder).then_some(folder)
 }
 
 /// The cache's folder, as the environment says.

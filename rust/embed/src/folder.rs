@@ -18,6 +18,8 @@ pub(super) struct Folder {
     /// The most tokens of a text, the special ones included; what is longer is cut.
     pub(super) longest: usize,
     pub(super) lower_case: bool,
+    /// Whether the beginning of a text that is too long is cut, not its end.
+    pub(super) cut_left: bool,
     pub(super) prompts: BTreeMap<String, String>,
     pub(super) default_prompt: Option<String>,
 }
@@ -54,7 +56,7 @@ pub(super) struct Config {
     pub(super) vocab_size: usize,
     pub(super) layer_norm_eps: f32,
     /// The position of the first token is behind that of the padding in RoBERTa, else 0.
-    padding_position: Option<usize>,
+    pub(super) padding_position: Option<usize>,
 }
 
 impl Config {
@@ -77,7 +79,7 @@ struct RawConfig {
     intermediate_size: Option<usize>,
     hidden_act: Option<String>,
     max_position_embeddings: Option<usize>,
-    #[serde(default)]
+    #[serde(default = "types")]
     type_vocab_size: usize,
     vocab_size: Option<usize>,
     #[serde(default = "epsilon")]
@@ -85,6 +87,13 @@ struct RawConfig {
     #[serde(default)]
     pad_token_id: Option<usize>,
     position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+}
+
+/// What the reference takes where a file says nothing.
+fn types() -> usize {
+    2
 }
 
 fn epsilon() -> f32 {
@@ -103,11 +112,24 @@ struct TransformerFile {
     max_seq_length: Option<f64>,
     #[serde(default)]
     do_lower_case: bool,
+    module_output_name: Option<String>,
 }
+
+/// The names under which older folders have it, in the order in which the reference looks for them.
+const TRANSFORMER_FILES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
 
 #[derive(Default, Deserialize)]
 struct TokenizerFile {
     model_max_length: Option<f64>,
+    truncation_side: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -169,44 +191,83 @@ impl Folder {
     /// # Errors
     /// When a file is missing or damaged, or asks for something that cannot be computed here.
     pub(super) fn read(path: &Path) -> Result<Self, EmbedError> {
-        let modules: Option<Vec<Module>> = optional(&path.join("modules.json"))?;
-        let mut transformer = path.to_owned();
-        let mut pooling = vec![Pooling::Mean];
-        for module in modules.into_iter().flatten() {
-            let kind = module.kind.rsplit('.').next().unwrap_or_default();
-            match kind {
-                "Transformer" => transformer = path.join(&module.path),
-                "Pooling" => pooling = read_pooling(&path.join(&module.path).join("config.json"))?,
-                "Normalize" => {}
-                other => {
-                    return Err(EmbedError::Unsupported {
-                        path: path.join("modules.json"),
-                        what: format!("a module {other}"),
-                        instead: "what is: Transformer, Pooling and Normalize",
-                    });
+        let modules_path = path.join("modules.json");
+        let modules: Option<Vec<Module>> = optional(&modules_path)?;
+        let unsupported = |path: &Path, what: String, instead| EmbedError::Unsupported {
+            path: path.to_owned(),
+            what,
+            instead,
+        };
+        let (mut transformer, mut pooling) = (path.to_owned(), None);
+        for module in modules.iter().flatten() {
+            let kind =
+                module.kind.strip_prefix("sentence_transformers.").and_then(|kind| kind.rsplit('.').next());
+            match (kind, &pooling) {
+                (Some("Transformer"), None) => transformer = path.join(&module.path),
+                (Some("Pooling"), None) => {
+                    pooling = Some(read_pooling(&path.join(&module.path).join("config.json"))?);
+                }
+                (Some("Normalize"), _) => {}
+                _ => {
+                    let what = format!("a module {}", module.kind);
+                    let instead =
+                        "what is: one Transformer, one Pooling, Normalize, of sentence_transformers";
+                    return Err(unsupported(&modules_path, what, instead));
                 }
             }
         }
+        if modules.is_some() && pooling.is_none() {
+            let instead = "its vectors would be those of tokens";
+            return Err(unsupported(&modules_path, "no Pooling".to_owned(), instead));
+        }
         let config_path = transformer.join("config.json");
         let config = checked(required(&config_path, "the shape of the model")?, &config_path)?;
-        let said: TransformerFile =
-            optional(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
+        let mut said = None;
+        for name in TRANSFORMER_FILES {
+            if said.is_none() {
+                said = optional::<TransformerFile>(&transformer.join(name))?;
+            }
+        }
+        let said = said.unwrap_or_default();
+        if let Some(other) = said.module_output_name.filter(|name| name != "token_embeddings") {
+            let what = format!("the output {other}");
+            return Err(unsupported(
+                &transformer.join(TRANSFORMER_FILES[0]),
+                what,
+                "what is: token_embeddings",
+            ));
+        }
         let tokenizer: TokenizerFile =
             optional(&transformer.join("tokenizer_config.json"))?.unwrap_or_default();
-        let model: ModelFile = optional(&path.join("config_sentence_transformers.json"))?.unwrap_or_default();
+        let model_path = path.join("config_sentence_transformers.json");
+        let model: ModelFile = optional(&model_path)?.unwrap_or_default();
+        let prompts: BTreeMap<String, String> =
+            model.prompts.into_iter().map(|(name, text)| (name, text.unwrap_or_default())).collect();
+        if let Some(name) = model.default_prompt_name.as_ref().filter(|name| !prompts.contains_key(*name)) {
+            let reason = format!("its default prompt {name} is none of its prompts");
+            return Err(EmbedError::Malformed { path: model_path, reason });
+        }
         let positions = config.positions();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let longest =
             said.max_seq_length.or(tokenizer.model_max_length).map_or(positions, |most| most as usize);
         Ok(Self {
             path: transformer,
-            pooling,
+            pooling: pooling.unwrap_or_else(|| vec![Pooling::Mean]),
             longest: longest.clamp(2, positions),
             lower_case: said.do_lower_case,
-            prompts: model.prompts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect(),
+            cut_left: tokenizer.truncation_side.as_deref() == Some("left"),
+            prompts,
             default_prompt: model.default_prompt_name,
             config,
         })
+    }
+
+    /// Whether a folder has everything that it speaks of: of one that another program has downloaded only the
+    /// transformer may be there.
+    pub(super) fn is_whole(path: &Path) -> bool {
+        path.join("modules.json").is_file()
+            && Self::read(path).is_ok_and(|folder| folder.weights().is_ok() && folder.tokenizer().is_ok())
     }
 
     /// Where the weights are.
@@ -264,6 +325,9 @@ fn checked(raw: RawConfig, path: &Path) -> Result<Config, EmbedError> {
             ));
         }
     };
+    if raw.is_decoder {
+        return Err(unsupported("a decoder".to_owned(), "what is: encoders, which see the whole text"));
+    }
     if let Some(other) = raw.position_embedding_type.filter(|kind| kind != "absolute") {
         return Err(unsupported(format!("positions of type {other}"), "what is: absolute"));
     }
