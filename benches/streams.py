@@ -11,15 +11,11 @@ interleaved, and the median of the rounds is shown.
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import httpx
 import httpx2
@@ -27,6 +23,7 @@ import httpx_sse
 import openai
 
 import facilitair_rust as fr
+from _machine import machine
 from _provider import provider, text
 
 Reader = Callable[[str, int], Coroutine[None, None, "Received"]]
@@ -123,6 +120,14 @@ async def openai_sdk() -> AsyncIterator[Reader]:
         yield read
 
 
+def content(data: str) -> str | None:
+    """Return the text of an event, as a program without an SDK reads it."""
+    if data == "[DONE]":
+        return None
+    piece: str | None = json.loads(data)["choices"][0]["delta"].get("content")
+    return piece
+
+
 @asynccontextmanager
 async def httpx2_json() -> AsyncIterator[Reader]:
     limits = httpx2.Limits(max_connections=None)
@@ -133,10 +138,8 @@ async def httpx2_json() -> AsyncIterator[Reader]:
                 url = f"{base}/s/{stream}/chat/completions"
                 async with client.stream("POST", url, json=BODY) as response:
                     async for event in httpx2.EventSource(response):
-                        if event.data == "[DONE]":
-                            continue
-                        if content := json.loads(event.data)["choices"][0]["delta"].get("content"):
-                            await queue.put((stream, content))
+                        if piece := content(event.data):
+                            await queue.put((stream, piece))
 
             return await fan_in(streams, one)
 
@@ -153,10 +156,8 @@ async def httpx_sse_json() -> AsyncIterator[Reader]:
                 url = f"{base}/s/{stream}/chat/completions"
                 async with httpx_sse.aconnect_sse(client, "POST", url, json=BODY) as source:
                     async for event in source.aiter_sse():
-                        if event.data == "[DONE]":
-                            continue
-                        if content := json.loads(event.data)["choices"][0]["delta"].get("content"):
-                            await queue.put((stream, content))
+                        if piece := content(event.data):
+                            await queue.put((stream, piece))
 
             return await fan_in(streams, one)
 
@@ -205,26 +206,6 @@ def compare(streams: int, chunks: int, rate: float | None, rounds: int) -> dict[
     return figures
 
 
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    names = (
-        line.split(":", 1)[1].strip()
-        for line in info.read_text().splitlines()
-        if line.startswith("model name")
-    )
-    return next(names, platform.machine())
-
-
-def machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "httpx2", "httpx-sse"))
-    return (
-        f"{cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, facilitair_rust {fr.__version__}, {packages}"
-    )
-
-
 def table(title: str, figures: dict[str, list[Figure]]) -> list[str]:
     medians = {name: statistics.median(one.cpu_us for one in found) for name, found in figures.items()}
     own = medians["facilitair_rust"]
@@ -252,7 +233,9 @@ def main() -> None:
     args = parser.parse_args()
     paced = compare(args.streams, args.paced_chunks, args.rate, args.rounds)
     saturated = compare(args.streams, args.saturated_chunks, None, args.rounds)
-    print(f"{args.streams} streams, median of {args.rounds} rounds. {machine()}\n")
+    print(
+        f"{args.streams} streams, median of {args.rounds} rounds. {machine('openai', 'httpx2', 'httpx-sse')}\n"
+    )
     print("\n".join(table(f"Paced: {args.rate:g} chunks a second each", paced)), end="\n\n")
     print("\n".join(table("Saturated: as fast as the client reads", saturated)))
 

@@ -331,7 +331,8 @@ class Embedder:
 
     Computed on the processor by kernels of its own, chosen when it is loaded for what the processor has (AVX-512 with
     VNNI, AVX2, or what the compiler makes); by candle on a GPU where the build has that. Safe to use from several
-    threads; the GIL is released. The weights stay mapped from their file: do not write into it.
+    threads; the GIL is released. The table of words stays mapped from the file of the
+    weights: do not write into it.
     """
 
     @staticmethod

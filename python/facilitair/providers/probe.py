@@ -68,7 +68,10 @@ def announcement(models: Iterable[Model]) -> str:
     known = sum(cost for cost in costs.values() if cost is not None)
     unknown = [name for name, cost in costs.items() if cost is None]
     several = "1 model" if len(models) == 1 else f"{len(models)} models"
-    text = f"asking {several} for a few tokens each: at most about ${known:.4f}"
+    text = f"asking {several} for a few tokens each"
+    if len(unknown) == len(models):
+        return f"{text}; the price of {', '.join(unknown)} is unknown"
+    text += f": at most about ${known:.4f}"
     return f"{text}, without {', '.join(unknown)}, whose price is unknown" if unknown else text
 
 

@@ -143,7 +143,8 @@ impl Mux {
 
 #[pymethods]
 impl Mux {
-    /// Start a request whose response is read by `wire`; gives the number of its stream. A request that cannot be sent is a stream that fails.
+    /// Start a request whose response is read by `wire`; gives the number of its stream. A request that cannot be
+    /// sent is a stream that fails.
     #[pyo3(signature = (url, headers, body, timeouts=None, wire="openai"))]
     fn open(
         &self,

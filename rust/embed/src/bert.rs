@@ -228,8 +228,9 @@ impl Norm {
     /// scale goes into the weights, by the formula of SmoothQuant (Xiao et al. 2023) with the gain in the place of
     /// measured activations.
     ///
-    /// On BANKING77 it lowers the 99.9th percentile of the error of a similarity from 0.014 to 0.011. The exponent was
-    /// the best of 0.2, 0.3, 0.5 and 0.7.
+    /// The 99.9th percentile of the error of a similarity, 1,000 questions of BANKING77: 0.0155 without this and without
+    /// groups of inputs, 0.0139 with both where queries, keys and values share their scales, 0.0109 as it is. The
+    /// exponent was the best of 0.2, 0.3 and 0.4 in a simulation with 250 of them.
     fn smooth(&mut self, weights: &mut [f32], bias: &mut [f32]) {
         const EXPONENT: f32 = 0.3;
         let hidden = self.gain.len();

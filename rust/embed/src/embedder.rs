@@ -2,18 +2,12 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{
-    NormalizedString, Normalizer, NormalizerWrapper, PostProcessor, Tokenizer, TruncationDirection,
-    TruncationParams,
-};
 
 use super::bert::{Bert, Precision, Scratch};
 #[cfg(feature = "candle")]
@@ -23,6 +17,7 @@ use super::folder::Folder;
 use super::memo::Memo;
 use super::pooling::pool;
 use super::simd::Isa;
+use super::tokens::Tokens;
 
 /// Rows that go through the layers together: enough to read the weights seldom, few enough to stay in the cache.
 const ROWS: usize = 192;
@@ -38,7 +33,7 @@ const MOST_THREADS: usize = 1024;
 /// Safe to use from several threads; the memory that a call works in is kept for the next.
 pub struct Embedder {
     folder: Folder,
-    tokenizer: Tokenizer,
+    tokenizer: Tokens,
     engine: Engine,
     precision: Precision,
     threads: usize,
@@ -164,7 +159,7 @@ pub struct Stats {
 }
 
 impl Embedder {
-    /// Loads a folder of sentence-transformers. Its weights stay mapped: whoever changes that file in place changes
+    /// Loads a folder of sentence-transformers. The table of words stays mapped: whoever writes into that file changes
     /// the vectors.
     ///
     /// # Errors
@@ -174,7 +169,7 @@ impl Embedder {
             return Err(EmbedError::Device(format!("this processor has no {}", options.isa)));
         }
         if options.threads.get() > MOST_THREADS {
-            return Err(EmbedError::Text(format!(
+            return Err(EmbedError::Argument(format!(
                 "{} threads are more than {MOST_THREADS}",
                 options.threads
             )));
@@ -183,7 +178,7 @@ impl Embedder {
         let folder = Folder::read(path)?;
         let weights = folder.weights()?;
         let state = file_state(&folder)?;
-        let tokenizer = tokenizer(&folder)?;
+        let tokenizer = Tokens::load(&folder)?;
         let engine = engine(&folder, &weights, options, device)?;
         let embedder = Self {
             state,
@@ -316,33 +311,16 @@ impl Embedder {
             } else {
                 format!("it has {}", known.join(", "))
             };
-            EmbedError::Text(format!("the model has no prompt {name:?}; {known}"))
+            EmbedError::Argument(format!("the model has no prompt {name:?}; {known}"))
         })
     }
 
     /// The tokens of a text, as the model reads them.
     ///
     /// # Errors
-    /// When the tokenizer cannot read the text.
+    /// When the tokenizer cannot read the text, or gives none or what the model does not have.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EmbedError> {
-        let encoding = held(|| self.tokenizer.encode_fast(text, true))
-            .map_err(|reason| EmbedError::Text(format!("a text cannot be divided into tokens: {reason}")))?;
-        let tokens = encoding.get_ids();
-        // What a post-processor adds stands in its file and in no vocabulary.
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.folder.config.vocab_size) {
-            let message = format!(
-                "tokenizer.json gives the token {token}, and the model has {}",
-                self.folder.config.vocab_size
-            );
-            return Err(EmbedError::Text(message));
-        }
-        if tokens.is_empty() || tokens.len() > self.folder.longest {
-            let (count, longest) = (tokens.len(), self.folder.longest);
-            return Err(EmbedError::Text(format!(
-                "a text has {count} tokens, and the model takes 1 to {longest}"
-            )));
-        }
-        Ok(tokens.to_vec())
+        self.tokenizer.tokens(text)
     }
 
     /// The vectors of the texts, one behind the other, [`Self::dimensions`] floats each, of length 1. `prompt` is put
@@ -371,19 +349,17 @@ impl Embedder {
         self.counts.texts.fetch_add(texts.len() as u64, Ordering::Relaxed);
         self.counts.remembered.fetch_add(remembered, Ordering::Relaxed);
         let unknown: Vec<&str> = wanted.keys().copied().collect();
-        let found = self.compute(&unknown)?;
-        let mut memo = self.memo();
-        for (text, vector) in unknown.iter().zip(found.chunks_exact(dimensions)) {
-            for at in &wanted[text] {
+        self.compute(&unknown, |text, vector| {
+            for at in &wanted[unknown[text]] {
                 vectors[at * dimensions..][..dimensions].copy_from_slice(vector);
             }
-            memo.put((*text).to_owned(), Arc::from(vector));
-        }
+            self.memo().put(unknown[text].to_owned(), Arc::from(vector));
+        })?;
         Ok(vectors)
     }
 
-    /// The vectors of texts that are not remembered.
-    fn compute(&self, texts: &[&str]) -> Result<Vec<f32>, EmbedError> {
+    /// Calls `each` with the number and the vector of every text, none of which is remembered.
+    fn compute(&self, texts: &[&str], mut each: impl FnMut(usize, &[f32])) -> Result<(), EmbedError> {
         let tokens = self.spread(texts.len(), 16, |at| self.tokens(texts[at]))?;
         self.counts.tokens.fetch_add(tokens.iter().map(|text| text.len() as u64).sum(), Ordering::Relaxed);
         let batches = match &self.engine {
@@ -392,13 +368,12 @@ impl Embedder {
             Engine::Device(..) => batches(&tokens, DEVICE_ROWS),
         };
         let found = self.spread(batches.len(), 1, |at| self.batch(&tokens, &batches[at]))?;
-        let mut vectors = vec![0.0; texts.len() * self.dimensions()];
         for (batch, found) in batches.iter().zip(found) {
             for (text, vector) in batch.iter().zip(found.chunks_exact(self.dimensions())) {
-                vectors[text * vector.len()..][..vector.len()].copy_from_slice(vector);
+                each(*text, vector);
             }
         }
-        Ok(vectors)
+        Ok(())
     }
 
     fn batch(&self, tokens: &[Vec<u32>], batch: &[usize]) -> Result<Vec<f32>, EmbedError> {
@@ -518,7 +493,7 @@ fn engine(
     #[cfg(feature = "candle")]
     return DeviceBert::load(folder, weights, device).map(|bert| Engine::Device(options.device, bert));
     #[cfg(not(feature = "candle"))]
-    return Err(EmbedError::Device(format!("{device:?} without candle")));
+    return Err(EmbedError::Device(format!("this build computes on the processor, not on {device:?}")));
 }
 
 /// Divides texts into batches of about `most` tokens, the longest texts first: the last batches are small, so that
@@ -550,48 +525,4 @@ fn file_state(folder: &Folder) -> Result<FileState, EmbedError> {
             Err(source) => Err(EmbedError::Unreadable { path, source }),
         })
         .collect()
-}
-
-/// Calls the tokenizers library, which panics for some files that contradict themselves.
-fn held<T>(call: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the tokenizer failed on what tokenizer.json says".to_owned()),
-    }
-}
-
-fn tokenizer(folder: &Folder) -> Result<Tokenizer, EmbedError> {
-    let path = folder.tokenizer()?;
-    let malformed = |reason: String| EmbedError::Malformed { path: path.clone(), reason };
-    let mut tokenizer = held(|| Tokenizer::from_file(&path)).map_err(malformed)?;
-    // MiniLM's file pads every text to 128 tokens.
-    tokenizer.with_padding(None);
-    let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-    if added >= folder.longest {
-        let reason = format!("it adds {added} tokens to each text, and the model takes {}", folder.longest);
-        return Err(malformed(reason));
-    }
-    let direction = if folder.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
-    let truncation =
-        TruncationParams { max_length: folder.longest, direction, ..TruncationParams::default() };
-    held(|| tokenizer.with_truncation(Some(truncation)).map(|_| ())).map_err(malformed)?;
-    let largest = tokenizer.get_vocab(true).into_values().max();
-    if largest.is_some_and(|largest| largest as usize >= folder.config.vocab_size) {
-        let reason = format!("it has more tokens than the {} of config.json", folder.config.vocab_size);
-        return Err(malformed(reason));
-    }
-    if folder.lower_case && !lowers(&tokenizer) {
-        let mut steps = vec![NormalizerWrapper::Lowercase(Lowercase)];
-        steps.extend(tokenizer.get_normalizer().cloned());
-        held(|| tokenizer.with_normalizer(Some(Sequence::new(steps))).map(|_| ())).map_err(malformed)?;
-    }
-    Ok(tokenizer)
-}
-
-/// Whether the tokenizer itself makes letters small.
-fn lowers(tokenizer: &Tokenizer) -> bool {
-    let mut letter = NormalizedString::from("A");
-    tokenizer
-        .get_normalizer()
-        .is_some_and(|normalizer| normalizer.normalize(&mut letter).is_ok() && letter.get() == "a")
 }

@@ -45,7 +45,7 @@ pub enum EmbedError {
     /// A device that is not there.
     #[error("{0}")]
     Device(String),
-    /// A text that cannot be embedded, or a prompt that the model does not have.
+    /// What was asked for cannot be done: a text without tokens, a prompt that the model does not have.
     #[error("{0}")]
-    Text(String),
+    Argument(String),
 }

@@ -1,6 +1,6 @@
 //! Where models lie that the Hugging Face tools have downloaded: <https://huggingface.co/docs/huggingface_hub/guides/manage-cache>.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::folder::Folder;
 
@@ -39,7 +39,7 @@ fn hub_cache() -> Option<PathBuf> {
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| std::env::home_dir().map(|home: PathBuf| Path::new(&home).join(".cache/huggingface/hub")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
 }
 
 #[cfg(test)]

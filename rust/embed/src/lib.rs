@@ -14,6 +14,7 @@ mod memo;
 mod pooling;
 mod product;
 mod simd;
+mod tokens;
 
 pub use bert::Precision;
 pub use embedder::{Device, Embedder, Options, Stats};

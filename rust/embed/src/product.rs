@@ -85,12 +85,12 @@ pub(super) struct Quantised {
     ranges: Vec<Range>,
 }
 
-/// The most inputs that share a range. One outlier among 1,536 would make the steps of all others coarse; groups of 384
-/// halve the error of a pair's similarity and cost a twentieth more time.
+/// The most inputs that share a range. One outlier among 1,536 would make the steps of all others coarse; see
+/// `Norm::smooth` for what this and the rest brings.
 const LARGEST_GROUP: usize = 384;
 
 /// The inputs that share a range in a layer of this depth, a multiple of 32.
-pub(super) fn group_of(depth: usize) -> usize {
+fn group_of(depth: usize) -> usize {
     (1..=depth.min(LARGEST_GROUP) / 32)
         .map(|size| size * 32)
         .rfind(|size| depth.is_multiple_of(*size))
@@ -200,7 +200,8 @@ impl Linear {
         match &self.weights {
             Weights::F32(panels) => {
                 let product = FloatProduct {
-                    rows: Rows { first: rows.as_ptr(), stride: self.depth, count },
+                    rows: rows.as_ptr(),
+                    count,
                     panels: arena.get(*panels).as_ptr().cast(),
                     depth: self.depth,
                     finish,
@@ -254,14 +255,6 @@ impl Quantised {
         self.ranges.resize(ranges.max(self.ranges.len()), Range::default());
         Quantising { group, words: &mut self.words[..words], ranges: &mut self.ranges[..ranges] }
     }
-}
-
-/// Rows of floats, some apart.
-#[derive(Clone, Copy)]
-pub(super) struct Rows {
-    pub(super) first: *const f32,
-    pub(super) stride: usize,
-    pub(super) count: usize,
 }
 
 struct Finish {
@@ -355,7 +348,8 @@ macro_rules! with_rows {
 pub(super) use with_rows;
 
 struct FloatProduct {
-    rows: Rows,
+    rows: *const f32,
+    count: usize,
     panels: *const f32,
     depth: usize,
     finish: Finish,
@@ -370,9 +364,9 @@ impl Kernel for FloatProduct {
         unsafe fn block<V: Lanes, const R: usize>(product: &FloatProduct, row: usize, column: usize) {
             // SAFETY: the block lies within the rows, the panel within the matrix.
             unsafe {
-                let rows = product.rows.first.add(row * product.rows.stride);
+                let rows = product.rows.add(row * product.depth);
                 let panel = product.panels.add(column * product.depth);
-                let sums = tile::<V, R, 2>(rows, product.rows.stride, panel, 2 * V::N, product.depth);
+                let sums = tile::<V, R, 2>(rows, product.depth, panel, 2 * V::N, product.depth);
                 // By reference: moved arrays would go through memory.
                 for (r, sums) in sums.iter().enumerate() {
                     for (c, sum) in sums.iter().enumerate() {
@@ -382,7 +376,7 @@ impl Kernel for FloatProduct {
             }
         }
         for column in (0..self.finish.outputs).step_by(2 * V::N) {
-            for (row, size) in blocks(self.rows.count, V::ROWS) {
+            for (row, size) in blocks(self.count, V::ROWS) {
                 // SAFETY: as above.
                 unsafe { with_rows!(V, size, block(&self, row, column)) };
             }

@@ -102,8 +102,8 @@ impl Mux {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts a request, whose response is read by `wire`. One that cannot be sent is a stream that fails at once. `None` after
-    /// [`Self::close`].
+    /// Starts a request, whose response is read by `wire`. One that cannot be sent is a stream that fails at once.
+    /// `None` after [`Self::close`].
     ///
     /// # Errors
     /// When the client belongs to the parent of a fork.
