@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ServerError,
         UsageError,
     )
-    from .planning import RunOptions
+    from .options import RunOptions
     from .remote import RemoteClient, RemoteRun
     from .result import Result
 
@@ -52,7 +52,7 @@ _HOME = {
     "Result": "result",
     "RunCancelledError": "errors",
     "RunError": "errors",
-    "RunOptions": "planning",
+    "RunOptions": "options",
     "ServerError": "errors",
     "Strategy": "engine.graph",
     "UsageError": "errors",

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from . import client
 from . import events as ev
 from .errors import UsageError
-from .planning import RunOptions
+from .options import RunOptions
 from .result import Result
 
 

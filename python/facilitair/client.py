@@ -21,7 +21,8 @@ from .config import Config, ProviderConfig, load_config
 from .engine.drive import Handle, stream_events
 from .engine.plan import Plan
 from .errors import ConfigError, UsageError
-from .planning import Request, RunOptions, check_priced, check_request, make_plan
+from .options import RunOptions
+from .planning import RunRequest, check_priced, check_request, make_plan
 from .providers.catalog import Catalog
 from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
@@ -118,7 +119,7 @@ class Client:
         return await self.collaborate(task, context, **options).result()
 
     @asynccontextmanager
-    async def prepared(self, request: Request, handle: Handle) -> AsyncIterator[tuple[Plan, Transport]]:
+    async def prepared(self, request: RunRequest, handle: Handle) -> AsyncIterator[tuple[Plan, Transport]]:
         """Give the plan of a run and the transport for it; the simulator is started when a model is simulated.
 
         Raises `ConfigError` and `UsageError`.
@@ -144,7 +145,7 @@ class Client:
         if self._closed:
             raise UsageError(_CLOSED)
 
-    async def _plan(self, request: Request) -> Plan:
+    async def _plan(self, request: RunRequest) -> Plan:
         self._check_open()
         catalog = (await self._discovered(request.config)).with_simulator(_NOWHERE)
         plan = make_plan(request, catalog)
@@ -176,7 +177,7 @@ class Client:
 class Collaboration:
     """One run. Iterate it once, or await `result`; leaving the loop stops its providers."""
 
-    def __init__(self, client: Client, request: Request) -> None:
+    def __init__(self, client: Client, request: RunRequest) -> None:
         self._client = client
         self._request = request
         self._handle = Handle()

@@ -19,13 +19,25 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeAlias,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from .errors import ConfigError, UsageError
+from .errors import ConfigError, ConfigKeyError, UsageError
+from .options import Count, Dollars, Models, RunOptions, Seconds
 from .roles import built_in_roles
 from .secrets import Secret, looks_like_key, redact
 
@@ -35,10 +47,7 @@ BUILTIN_PRESETS: Final = ("fast", "balanced", "quality", "budget")
 Tier = Literal["prefill", "resume", "none"]
 Wire = Literal["openai", "anthropic"]
 Dialect = Literal["trailing", "vllm", "llamacpp", "deepseek", "mistral"]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Dollars = Annotated[float, Meta(gt=0, le=1_000_000)]
 Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Times = Annotated[int, Meta(ge=0, le=100)]
 Text = Annotated[str, Meta(min_length=1)]
 # One model "provider/name", or several: first choice, then fallbacks.
@@ -227,44 +236,34 @@ class Config(_Table, frozen=True):
         return frozenset((*built_in_roles(), *self.roles, *(agent.role for agent in agents)))
 
     def with_overrides(
-        self,
-        *,
-        context: Mapping[str, Any] | None = None,
-        strategy: str | None = None,
-        preset: str | None = None,
-        models: str | Mapping[str, str | Sequence[str]] | None = None,
-        max_cost: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float | None = None,
-        cache: bool | None = None,
+        self, context: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
     ) -> Config:
         """Return this configuration with the arguments of a call on top; `None` changes nothing.
 
-        `models` is one model for all roles, or a mapping from role to model in which `"*"` stands for all roles. A
-        preset of the call beats what `[models]` says. Raises `UsageError` for a value that cannot be used, naming the
+        A preset of the call beats what `[models]` says. A strategy that is a graph and the sections are no
+        configuration and change nothing here. Raises `UsageError` for a value that cannot be used, naming the
         argument.
         """
-        limits = {"max_cost": max_cost, "max_tokens": max_tokens, "timeout": timeout}
+        limits = {name: options.get(name) for name in ("max_cost", "max_tokens", "timeout")}
+        strategy, cache = options.get("strategy"), options.get("cache")
         table: dict[str, Any] = {
             "limits": {
                 **msgspec.to_builtins(self.limits),
                 **{k: v for k, v in limits.items() if v is not None},
             },
             "context": {**self.context, **(context or {})},
-            "models": self._overridden_models(preset, models),
-            "default_strategy": self.default_strategy if strategy is None else strategy,
+            "models": self._overridden_models(options.get("preset"), options.get("models")),
+            "default_strategy": strategy if isinstance(strategy, str) else self.default_strategy,
             "cache": {"enabled": self.cache.enabled if cache is None else cache},
         }
         try:
             changed = {key: _convert(value, _TYPES[key], key) for key, value in table.items()}
             _check_models("models", changed["models"])
-        except _Mistake as mistake:
-            raise UsageError(f"{_ARGUMENTS.get(mistake.path, mistake.path)}: {mistake.problem}") from None
+        except ConfigKeyError as mistake:
+            raise UsageError(f"{_ARGUMENTS.get(mistake.key, mistake.key)}: {mistake.problem}") from None
         return msgspec.structs.replace(self, **changed)
 
-    def _overridden_models(
-        self, preset: str | None, models: str | Mapping[str, str | Sequence[str]] | None
-    ) -> dict[str, Any]:
+    def _overridden_models(self, preset: str | None, models: Models | None) -> dict[str, Any]:
         base: dict[str, Any] = dict(self.models)
         chosen: dict[str, Any] = {"*": models} if isinstance(models, str) else dict(models or {})
         if preset is not None:
@@ -367,15 +366,6 @@ def is_private_host(host: str) -> bool:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-class _Mistake(Exception):  # noqa: N818 - never leaves this module
-    """Something wrong at a key."""
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
-
-
 def _search_path(start: Path) -> list[Path]:
     upwards = [start, *start.parents]
     for depth, place in enumerate(upwards, 1):
@@ -427,8 +417,8 @@ def _read_layer(path: Path | None) -> dict[str, Any] | None:
         raise ConfigError(f"{path}: is not valid TOML: {_shown(str(error))}") from None
     try:
         _check_layer(layer)
-    except _Mistake as mistake:
-        raise ConfigError(f"{path}: {_shown(mistake.path)}: {_shown(mistake.problem)}") from None
+    except ConfigKeyError as mistake:
+        raise ConfigError(f"{path}: {_shown(mistake.key)}: {_shown(mistake.problem)}") from None
     return layer
 
 
@@ -481,18 +471,20 @@ _RESERVED_BODY: Final = ("model", "messages", "stream", "max_tokens", "max_compl
 
 
 def _check_layer(layer: dict[str, Any]) -> None:
-    """Check one file alone, so that a mistake names the file it is in. Raises `_Mistake`."""
+    """Check one file alone, so that a mistake names the file it is in. Raises `ConfigKeyError`."""
     for path, value in _strings(layer, ""):
         _check_not_secret(path, value)
     for key, value in layer.items():
         if key not in _TYPES:
-            raise _Mistake(key, _unknown("key", key, _TYPES))
+            raise ConfigKeyError(key, _unknown("key", key, _TYPES))
         _convert(value, _TYPES[key], key)
     for name, provider in layer.get("providers", {}).items():
         _check_provider(f"providers.{_quoted(name)}", provider)
     for key in layer.get("pricing", {}):
         if "/" not in key:
-            raise _Mistake(f"pricing.{_quoted(key)}", 'is not a model; write [pricing."provider/model"]')
+            raise ConfigKeyError(
+                f"pricing.{_quoted(key)}", 'is not a model; write [pricing."provider/model"]'
+            )
     _check_models("models", layer.get("models", {}))
     for name, preset in layer.get("presets", {}).items():
         _check_models(f"presets.{_quoted(name)}", preset)
@@ -507,11 +499,11 @@ def _check_models(path: str, choices: Mapping[str, str | Sequence[str]]) -> None
     for key, choice in choices.items():
         if key in _MODEL_SETTINGS and path == "models":
             if not isinstance(choice, str):
-                raise _Mistake(f"{path}.{key}", "expected a name, got a list")
+                raise ConfigKeyError(f"{path}.{key}", "expected a name, got a list")
         elif not choice or not all(
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*/\S+", name) for name in as_models(choice)
         ):
-            raise _Mistake(
+            raise ConfigKeyError(
                 f"{path}.{_quoted(key)}", 'expected a model written "provider/model", or a list of them'
             )
 
@@ -533,7 +525,7 @@ def _check_not_secret(path: str, value: str) -> None:
         path.rsplit(".", 1)[-1].strip('"')
     )
     if named_like_one or looks_like_key(value):
-        raise _Mistake(
+        raise ConfigKeyError(
             path,
             "looks like a secret, and this file is no place for one; put the value into the environment or .env, "
             'and name its variable with api_key_env = "NAME"',
@@ -542,39 +534,41 @@ def _check_not_secret(path: str, value: str) -> None:
 
 def _check_provider(path: str, provider: dict[str, Any]) -> None:
     if "/" in path:
-        raise _Mistake(
+        raise ConfigKeyError(
             path, "a provider's name cannot hold a slash, because models are written provider/model"
         )
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", provider.get("api_key_env", "X")):
-        raise _Mistake(
+        raise ConfigKeyError(
             f"{path}.api_key_env", "expected the name of an environment variable, such as ACME_API_KEY"
         )
     if "base_url" in provider:
         try:
             check_base_url(provider["base_url"], allow_http=provider.get("allow_http", False))
         except ValueError as error:
-            raise _Mistake(f"{path}.base_url", str(error)) from None
+            raise ConfigKeyError(f"{path}.base_url", str(error)) from None
     for name, value in provider.get("headers", {}).items():
         if (
             not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
             or not value.isprintable()
             or not value.isascii()
         ):
-            raise _Mistake(f"{path}.headers.{_quoted(name)}", "is not an HTTP header of printable ASCII")
+            raise ConfigKeyError(
+                f"{path}.headers.{_quoted(name)}", "is not an HTTP header of printable ASCII"
+            )
     for name in _RESERVED_BODY:
         if name in provider.get("body", {}):
-            raise _Mistake(f"{path}.body.{name}", "is set by Facilitair itself; leave it out")
+            raise ConfigKeyError(f"{path}.body.{name}", "is set by Facilitair itself; leave it out")
 
 
 def _check_server(table: dict[str, Any]) -> None:
     # A project's file may not turn a variable that others know, such as HOME, into a key.
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*_KEYS?", table.get("keys_env", "A_KEY")):
-        raise _Mistake(
+        raise ConfigKeyError(
             "server.keys_env", "expected the name of an environment variable that ends in _KEY or _KEYS"
         )
     for index, name in enumerate(table.get("allowed_hosts", ())):
         if not is_host_pattern(name):
-            raise _Mistake(
+            raise ConfigKeyError(
                 f"server.allowed_hosts[{index}]",
                 "expected a host name without port, such as ai.example.com or *.example.com",
             )
@@ -583,7 +577,7 @@ def _check_server(table: dict[str, Any]) -> None:
             if not re.fullmatch(
                 r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", origin
             ):
-                raise _Mistake(
+                raise ConfigKeyError(
                     f"server.{key}[{index}]", "expected an origin, such as https://app.example.com"
                 )
 
@@ -624,7 +618,7 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         place = place.removesuffix("`").partition("[...]")[0]
-        raise _Mistake(path + place, _explained(text, kind, place)) from None
+        raise ConfigKeyError(path + place, _explained(text, kind, place)) from None
 
 
 def _explained(text: str, kind: Any, place: str) -> str:

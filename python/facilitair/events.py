@@ -20,6 +20,7 @@ PointKind = Literal["agreed", "contradiction", "partial", "unique", "blind_spot"
 Level = Literal["info", "warning", "error"]
 ChunkStatus = Literal["running", "completed"]
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
+RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal"]
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,6 +15,7 @@ from .engine.influence import SpacedPolicy
 from .engine.plan import Plan, PlannedAgent
 from .engine.strategies import resolve_strategy
 from .errors import UsageError
+from .options import Models, RunOptions, check_names
 from .roles import Role, built_in_roles, find_role
 
 if TYPE_CHECKING:
@@ -25,32 +26,10 @@ if TYPE_CHECKING:
 MAX_TASK_CHARACTERS: Final = 1 << 20
 MAX_SECTIONS: Final = 64
 MAX_TITLE_CHARACTERS: Final = 200
-ModelsArgument = str | Mapping[str, str | Sequence[str]] | None
-
-
-class RunOptions(TypedDict, total=False):
-    """What a call can decide beside the task and its context; what is left out stays as configured."""
-
-    strategy: str | Strategy | None
-    """The name of a strategy, or a graph of one's own."""
-    preset: str | None
-    """Which models the roles get: fast, balanced, quality, budget, or a configured one."""
-    models: ModelsArgument
-    """"provider/model" for all agents, or a mapping from role to model ("*" is all roles)."""
-    sections: Sequence[str] | None
-    """The parts of the answer; without them the architect's outline decides."""
-    max_cost: float | None
-    """US dollars the run may cost."""
-    max_tokens: int | None
-    """Tokens, in and out, that the run may use."""
-    timeout: float | None
-    """Seconds the run may take."""
-    cache: bool
-    """Whether the cache may answer and store."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """A call whose arguments have been checked; only the models are still to be found."""
 
     task: str
@@ -67,28 +46,17 @@ class Request:
 
 def check_request(
     config: Config, task: str, context: Mapping[str, Any] | None, options: RunOptions
-) -> Request:
+) -> RunRequest:
     """Return the request, or raise `UsageError`, `ConfigError` or `GraphError` naming what is wrong with it."""
-    unknown = sorted(set(options) - set(RunOptions.__annotations__))
-    if unknown:
-        raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(RunOptions.__annotations__)}.")
-    strategy, models = options.get("strategy"), _checked_models(options.get("models"))
-    config = config.with_overrides(
-        context=_checked_context(context),
-        strategy=strategy if isinstance(strategy, str) else None,
-        preset=options.get("preset"),
-        models=models,
-        max_cost=options.get("max_cost"),
-        max_tokens=options.get("max_tokens"),
-        timeout=options.get("timeout"),
-        cache=options.get("cache"),
-    )
-    graph = resolve_strategy(strategy, config)
+    check_names(options)
+    models = _checked_models(options.get("models"))
+    config = config.with_overrides(_checked_context(context), **options)
+    graph = resolve_strategy(options.get("strategy"), config)
     specs = (*graph.agents, graph.synthesizer)
     roles = {spec.role: find_role(spec.role, config.roles) for spec in specs}
     if isinstance(models, Mapping):
         _check_roles(models, {*roles, *built_in_roles(), *config.roles})
-    return Request(
+    return RunRequest(
         task=_checked_task(task),
         config=config,
         strategy=graph,
@@ -97,7 +65,7 @@ def check_request(
     )
 
 
-def make_plan(request: Request, catalog: Catalog) -> Plan:
+def make_plan(request: RunRequest, catalog: Catalog) -> Plan:
     """Return the plan of a checked request with the models that `catalog` has for its roles."""
     config = request.config
     agents = {
@@ -158,7 +126,7 @@ def _checked_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
         ) from None
 
 
-def _checked_models(models: ModelsArgument) -> ModelsArgument:
+def _checked_models(models: Models | None) -> Models | None:
     try:
         named = msgspec.convert(models, str | dict[str, str | tuple[str, ...]] | None)
     except msgspec.ValidationError:

@@ -23,9 +23,18 @@ import msgspec
 
 from . import events as ev
 from .config import is_private_host
-from .errors import ConfigError, FacilitairError, ServerError, UsageError
+from .errors import (
+    BrokenError,
+    BusyError,
+    ConfigError,
+    FacilitairError,
+    RunGoneError,
+    ServerError,
+    UnreachableError,
+    UsageError,
+)
 from .fold import apply
-from .planning import RunOptions
+from .options import RunOptions, check_names
 from .result import Result, result_of
 from .secrets import Secret, redact
 
@@ -109,7 +118,7 @@ class RemoteClient:
         for attempt in range(_STARTS):
             try:
                 answer = await self._answer("POST", "/api/stream/task", body, idempotency_key)
-            except _BrokenError:
+            except BrokenError:
                 if attempt == _STARTS - 1:
                     raise
                 await asyncio.sleep(_delay(attempt))
@@ -154,7 +163,7 @@ class RemoteClient:
                     raise self._refusal(response, await _limited(response))
                 yield response
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise _UnreachableError(
+            raise UnreachableError(
                 f"cannot reach {self._base_url}: {self._shown(str(error))}. Is the server running there?"
             ) from None
         except httpx2.SSEError as error:
@@ -163,7 +172,7 @@ class RemoteClient:
             ) from None
         except httpx2.HTTPError as error:
             what = self._shown(str(error)) or type(error).__name__
-            raise _BrokenError(f"the connection to {self._base_url} broke: {what}") from None
+            raise BrokenError(f"the connection to {self._base_url} broke: {what}") from None
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> FacilitairError:
         """Return the package's error for an answer of 3xx, 4xx or 5xx (RFC 9457, or whatever it is)."""
@@ -171,10 +180,10 @@ class RemoteClient:
         if status in (401, 403):
             return ConfigError(f"{self._base_url} refuses: {detail} Is the key in FAC_API_KEY the server's?")
         if 400 <= status < 500 and status not in (408, 425, 429):
-            return _GoneError(detail) if status in (404, 410) else UsageError(detail)
+            return RunGoneError(detail) if status in (404, 410) else UsageError(detail)
         wait = _seconds(response.headers.get("retry-after"))
         later = "" if wait is None else f" Try again in {wait:g} s."
-        kind = _BusyError if status in (408, 425, 429, 502, 503, 504) else ServerError
+        kind = BusyError if status in (408, 425, 429, 502, 503, 504) else ServerError
         return kind(f"{self._base_url} answered {status}: {detail}{later}", retry_after=wait)
 
     def _shown(self, text: str) -> str:
@@ -251,13 +260,13 @@ class RemoteRun:
                             return
                 if await self._has_ended(stream_id):
                     return
-            except (_BrokenError, _BusyError) as error:
+            except (BrokenError, BusyError) as error:
                 broken = error
-            except _UnreachableError as error:
+            except UnreachableError as error:
                 if not seen and failures == 0:
                     raise
                 broken = error
-            except _GoneError as error:
+            except RunGoneError as error:
                 if not seen:
                     raise
                 raise ServerError(f"the server no longer has the run: {error}") from None
@@ -307,22 +316,6 @@ class _Started(msgspec.Struct):
     stream_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]  # it is shown on terminals
 
 
-class _UnreachableError(ServerError):
-    """Nobody listens there."""
-
-
-class _BrokenError(ServerError):
-    """A connection ended before its answer did."""
-
-
-class _BusyError(ServerError):
-    """The server, or what stands before it, cannot answer now."""
-
-
-class _GoneError(UsageError):
-    """There is no such run, or no more."""
-
-
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -362,9 +355,7 @@ def _headers(key: Secret | None) -> dict[str, str]:
 
 
 def _encoded(task: str, context: Mapping[str, Any] | None, options: RunOptions) -> bytes:
-    unknown = sorted(set(options) - set(RunOptions.__annotations__))
-    if unknown:
-        raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(RunOptions.__annotations__)}.")
+    check_names(options)
     if not isinstance(options.get("strategy"), str | None):
         raise UsageError("strategy: a server takes the name of a strategy that it knows, not a graph.")
     body = {"task": task, "context": context, **options}

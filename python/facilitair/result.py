@@ -7,12 +7,6 @@ from dataclasses import dataclass
 from . import errors
 from . import events as ev
 
-_ERROR_BY_CODE: dict[str, type[errors.RunError]] = {
-    "agents_failed": errors.AgentsFailedError,
-    "budget_exceeded": errors.BudgetExceededError,
-    "deadline_exceeded": errors.DeadlineExceededError,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -65,4 +59,4 @@ def result_of(state: ev.RunState) -> Result:
     message = state.error_message or "the run has not ended"
     if state.status == "cancelled":
         raise errors.RunCancelledError(f"the run was cancelled: {message}", result)
-    raise _ERROR_BY_CODE.get(state.error_code or "", errors.RunError)(message, result)
+    raise errors.run_error(state.error_code)(message, result)

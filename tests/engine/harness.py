@@ -14,7 +14,7 @@ from facilitair import events as ev
 from facilitair.clock import VirtualClock
 from facilitair.engine.graph import AgentSpec, Edge, EdgeKind, Strategy, SynthesisTiming
 from facilitair.fold import answer, apply
-from facilitair.planning import RunOptions
+from facilitair.options import RunOptions
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport

@@ -16,7 +16,7 @@ from facilitair import AgentSpec, Collaboration, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.config import LimitsConfig, PriceConfig, ProviderConfig
 from facilitair.engine.graph import EdgeKind, Loop, SynthesisTiming
-from facilitair.planning import RunOptions
+from facilitair.options import RunOptions
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 

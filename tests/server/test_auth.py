@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from facilitair.config import FILE_NAME, Config, ServerConfig, load_config
-from facilitair.errors import ConfigError, UsageError
+from facilitair.errors import ConfigError, Forbidden, NotFound, UsageError
 from facilitair.secrets import Secret, redact
 from facilitair.server import problems
 from facilitair.server.auth import Keyring, Principal, install_doors, principal, principal_id
@@ -245,9 +245,9 @@ def test_a_ticket_only_looks() -> None:
         f"ws://127.0.0.1:8420/ws?stream_id=1&ticket={tickets.issue('me', '1')}"
     ) as socket:
         assert socket.receive_text() == "me"
-    with pytest.raises(problems.NotFound):
+    with pytest.raises(NotFound):
         Principal("me", "1").check_stream("2")
-    with pytest.raises(problems.Forbidden):
+    with pytest.raises(Forbidden):
         Principal("me", "1").check_may_act()
 
 

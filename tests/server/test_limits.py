@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facilitair.config import PriceConfig, ServerConfig
+from facilitair.errors import Busy
 from facilitair.server.limits import DAY_S, Limits, Slot
-from facilitair.server.problems import Busy
 from facilitair.simulator.brain import Brain, Script
 
 from .harness import served

@@ -17,7 +17,7 @@ from .signals import Interrupts
 if TYPE_CHECKING:
     import argparse
 
-    from ..planning import RunOptions
+    from ..options import RunOptions
 
 
 def run(args: argparse.Namespace) -> int:

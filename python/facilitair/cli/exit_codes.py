@@ -1,4 +1,4 @@
-"""How a command ends, as a number: the only place where errors and final events become exit codes.
+"""How a command ends, as a number. What an error is as one stands in `errors.TABLE`.
 
 The numbers are a contract with scripts; `docs/terminal.md` lists them and a test compares the two.
 """
@@ -28,33 +28,21 @@ class ExitCode(IntEnum):
 
 def for_error(error: Exception) -> ExitCode:
     """Return the code for an error that ended a command; what is not Facilitair's own is a failure."""
-    from .. import errors
+    from ..errors import exit_status
 
-    codes: tuple[tuple[type[Exception], ExitCode], ...] = (
-        (errors.UsageError, ExitCode.USAGE),
-        (errors.RecordingError, ExitCode.USAGE),
-        (errors.ConfigError, ExitCode.CONFIG),
-        (errors.BudgetExceededError, ExitCode.BUDGET),
-        (errors.DeadlineExceededError, ExitCode.DEADLINE),
-        (errors.RunCancelledError, ExitCode.INTERRUPTED),
-    )
-    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)
+    return ExitCode(exit_status(error))
 
 
 def for_outcome(event: TerminalEvent | None) -> ExitCode:
     """Return the code for the event that ended a run; `None` is a stream that broke off."""
-    from .. import events
+    from .. import errors, events
 
     match event:
-        case events.TaskCompletedEvent(degraded=()):
-            return ExitCode.OK
         case events.TaskCompletedEvent():
-            return ExitCode.PARTIAL
-        case events.TaskErrorEvent(code="budget_exceeded"):
-            return ExitCode.BUDGET
-        case events.TaskErrorEvent(code="deadline_exceeded"):
-            return ExitCode.DEADLINE
+            return ExitCode.PARTIAL if event.degraded else ExitCode.OK
+        case events.TaskErrorEvent():
+            return ExitCode(errors.TABLE[errors.run_error(event.code).code].exit_status)
         case events.TaskCancelledEvent():
             return ExitCode.INTERRUPTED
-        case _:
+        case None:
             return ExitCode.FAILED

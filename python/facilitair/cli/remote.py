@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..events import TerminalEvent
-    from ..planning import RunOptions
+    from ..options import RunOptions
     from ..remote import RemoteClient, RemoteRun
     from .request import Request
 

@@ -36,7 +36,7 @@ from ..config import (
     check_base_url,
     is_private_host,
 )
-from ..errors import ConfigError
+from ..errors import ConfigError, FaultError
 from ..pricing import Price
 from ..secrets import Secret
 from .model import RESUME_OPTION, Endpoint, Model
@@ -475,7 +475,7 @@ def _script_for(role: str) -> str:
 
 
 def _check_faults(model: str) -> None:
-    from ..simulator.faults import FaultError, parse_faults
+    from ..simulator.faults import parse_faults
 
     _, *faults = model.removesuffix(RESUME_OPTION).split("+")
     try:

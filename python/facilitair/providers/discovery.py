@@ -18,7 +18,7 @@ import msgspec
 
 from .. import pricing
 from ..config import FILE_NAME, Config, is_private_host
-from ..errors import ConfigError
+from ..errors import ConfigError, NotAnsweredError
 from ..secrets import Secret
 from ..transport import Wire
 from . import messages
@@ -197,13 +197,9 @@ async def _installed(where: _Where) -> tuple[Installed, ...] | None:
             found = [Installed(tag.name, tag.size) for tag in msgspec.json.decode(body, type=_Tags).models]
         else:
             found = [Installed(entry.id) for entry in msgspec.json.decode(body, type=_Models).data]
-    except (OSError, TimeoutError, UnicodeError, h11.ProtocolError, msgspec.DecodeError, _NotAnswered):
+    except (OSError, TimeoutError, UnicodeError, h11.ProtocolError, msgspec.DecodeError, NotAnsweredError):
         return None
     return tuple(model for model in found if not any(word in model.name.lower() for word in _NOT_FOR_CHAT))
-
-
-class _NotAnswered(Exception):  # noqa: N818 - never leaves this module
-    """The server answered something else than 200, or too much."""
 
 
 async def _get(url: str, headers: Mapping[str, str]) -> bytes:
@@ -228,14 +224,14 @@ async def _get(url: str, headers: Mapping[str, str]) -> bytes:
             if event is h11.NEED_DATA:
                 connection.receive_data(await reader.read(65_536))
             elif isinstance(event, h11.Response) and event.status_code != 200:
-                raise _NotAnswered
+                raise NotAnsweredError(f"{url} answered {event.status_code}")
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > _LARGEST_ANSWER:
-                    raise _NotAnswered
+                    raise NotAnsweredError(f"{url} answered more than {_LARGEST_ANSWER} bytes")
             elif isinstance(event, h11.EndOfMessage):
                 return bytes(body)
             elif isinstance(event, h11.ConnectionClosed):
-                raise _NotAnswered
+                raise NotAnsweredError(f"{url} broke off")
     finally:
         writer.transport.abort()

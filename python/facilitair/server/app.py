@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ..client import Client
+from ..errors import TooLarge
 from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
 from .logs import RunLog
@@ -41,7 +42,7 @@ class BodyLimit:
         """Let a request through, or answer it."""
         length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
         if length.isdigit() and int(length) > self._most:
-            refusal = problems.TooLarge(f"the body is larger than the {self._most:,} bytes that are taken.")
+            refusal = TooLarge(f"the body is larger than the {self._most:,} bytes that are taken.")
             await problems.response_to(refusal, scope["path"])(scope, receive, send)
             return
         taken = 0

@@ -27,18 +27,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 from ..secrets import Secret
 from .limits import Limits
-from .problems import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    Problem,
-    Unauthorized,
-    documented,
-    log_refusal,
-    response_to,
-)
+from .problems import documented, log_refusal, response_to
 from .settings import ServerSettings
 from .tickets import Tickets
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..config import ServerConfig
-from .problems import Busy
+from ..errors import Busy
 
 RUN_RETRY_S: Final = 5
 DAY_S: Final = 86_400

@@ -30,10 +30,11 @@ from starlette.types import Receive, Scope, Send
 from .. import events as ev
 from ..config import Config
 from ..engine.strategies import BUILT_IN
+from ..errors import NoSuchModel, RunFailed, TooLarge, Unprocessable
 from ..fold import apply
 from .auth import Principal, principal
 from .log import EventLog
-from .problems import NotFound, Problem, TooLarge, Unprocessable, documented, documented_headers
+from .problems import documented, documented_headers
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
 from .streams import SSE_SCHEMA
@@ -147,28 +148,6 @@ class ChatRequest(BaseModel):
             strategy=strategy,
             **self.facilitair.model_dump(),
         )
-
-
-class NoSuchModel(NotFound):
-    """There is no strategy of this name."""
-
-    name = "model-not-found"
-
-
-class RunFailed(Problem):
-    """A run that ended without an answer. It was paid for, so clients are told not to try it again by themselves."""
-
-    _STATUS: Final = {
-        "agents_failed": HTTPStatus.BAD_GATEWAY,
-        "budget_exceeded": HTTPStatus.PAYMENT_REQUIRED,
-        "deadline_exceeded": HTTPStatus.GATEWAY_TIMEOUT,
-        "cancelled": HTTPStatus.SERVICE_UNAVAILABLE,
-    }
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message, {"X-Should-Retry": "false"})
-        self.status = self._STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
-        self.name = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,16 +361,7 @@ class Reply:
             async for piece in pieces:
                 yield self._chunk({piece.field: piece.text}, None, more)
         if failed := self._failure():
-            yield _data(
-                {
-                    "error": {
-                        "message": failed.detail,
-                        "type": "server_error",
-                        "param": None,
-                        "code": failed.name,
-                    }
-                }
-            )
+            yield _data({"error": failed.as_openai()})
         else:
             yield self._chunk({}, "stop", more)
             if include_usage:

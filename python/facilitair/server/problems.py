@@ -17,7 +17,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..errors import ConfigError, FacilitairError, UsageError
+from ..errors import (
+    ConfigError,
+    FacilitairError,
+    Problem,
+    Refused,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+    UsageError,
+)
 from .reporting import Reporter
 
 _log = logging.getLogger(__name__)
@@ -71,102 +80,6 @@ _HEADERS: Final = {
 }
 
 
-class Problem(FacilitairError):  # noqa: N818 - it is what RFC 9457 calls it
-    """A request that is refused: its status, a name for programs, and what to do, for people."""
-
-    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
-    name: str = "internal"
-
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.headers = dict(headers or {})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the problem as RFC 9457 writes it."""
-        return {
-            "type": f"urn:facilitair:{self.name}",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "detail": self.detail,
-        }
-
-
-class BadRequest(Problem):
-    """The request cannot be read."""
-
-    status, name = HTTPStatus.BAD_REQUEST, "bad-request"
-
-
-class Unauthorized(Problem):
-    """No key, or a wrong one."""
-
-    status, name = HTTPStatus.UNAUTHORIZED, "unauthorized"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, {"WWW-Authenticate": "Bearer"})
-
-
-class Forbidden(Problem):
-    """The caller is known, or its origin is, and may not do this."""
-
-    status, name = HTTPStatus.FORBIDDEN, "forbidden"
-
-
-class NotFound(Problem):
-    """There is no such thing, or it is somebody else's."""
-
-    status, name = HTTPStatus.NOT_FOUND, "not-found"
-
-
-class Conflict(Problem):
-    """The request contradicts an earlier one."""
-
-    status, name = HTTPStatus.CONFLICT, "conflict"
-
-
-class Gone(Problem):
-    """The stream has ended and its events are no longer kept."""
-
-    status, name = HTTPStatus.GONE, "gone"
-
-
-class TooLarge(Problem):
-    """The body is larger than this server takes."""
-
-    status, name = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"
-
-
-class Unprocessable(Problem):
-    """The request can be read, but what it asks for cannot be done."""
-
-    status, name = HTTPStatus.UNPROCESSABLE_ENTITY, "unprocessable"
-
-
-class Busy(Problem):
-    """A limit is reached; `retry_after` is in seconds."""
-
-    status, name = HTTPStatus.TOO_MANY_REQUESTS, "busy"
-
-    def __init__(self, detail: str, retry_after: int = 1) -> None:
-        super().__init__(detail, {"Retry-After": str(retry_after)})
-
-
-class Unavailable(Problem):
-    """The server cannot do it now: it is shutting down, or its own configuration is not complete."""
-
-    status, name = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
-
-
-class _Other(Problem):
-    """A refusal of the framework's: an unknown route, a method that is not allowed."""
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None) -> None:
-        super().__init__(detail, headers)
-        self.status = HTTPStatus(status)
-        self.name = self.status.phrase.lower().replace(" ", "-")
-
-
 def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the entries of an OpenAPI description for the problems that a route can answer with."""
     content = {"application/json": {"schema": OPENAI_SCHEMA}} if openai else {MEDIA_TYPE: {"schema": SCHEMA}}
@@ -202,7 +115,8 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException(status_code=413):
             return TooLarge(str(error.detail))
         case HTTPException():
-            return _Other(error.status_code, str(error.detail), error.headers)
+            name = HTTPStatus(error.status_code).phrase
+            return Refused(error.status_code, name, str(error.detail), error.headers)
     return Problem("a mistake in Facilitair stopped the request; its log says more.")
 
 
@@ -212,7 +126,7 @@ def response_to(error: Exception, path: str) -> Response:
     if not _is_mistake(problem):
         log_refusal(problem, path)
     openai = path.startswith("/v1/")
-    body = {"error": _as_openai(problem)} if openai else problem.as_dict()
+    body = {"error": problem.as_openai()} if openai else problem.as_dict()
     return Response(
         json.dumps(body),
         status_code=problem.status,
@@ -223,7 +137,7 @@ def response_to(error: Exception, path: str) -> Response:
 
 def log_refusal(problem: Problem, path: str) -> None:
     """Log that a request was refused; `path` without its query, which may hold a ticket."""
-    fields = {"status": int(problem.status), "problem": problem.name, "path": path}
+    fields = {"status": problem.status, "problem": problem.name, "path": path}
     _log.info("request refused", extra={"fields": fields})
 
 
@@ -241,13 +155,6 @@ def install(app: FastAPI, reporter: Reporter) -> None:
 
     for kind in (FacilitairError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
-
-
-def _as_openai(problem: Problem) -> dict[str, Any]:
-    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(
-        int(problem.status), "server_error" if problem.status >= 500 else "invalid_request_error"
-    )
-    return {"message": problem.detail, "type": kind, "param": None, "code": problem.name.replace("-", "_")}
 
 
 def _first_mistake(error: RequestValidationError) -> str:

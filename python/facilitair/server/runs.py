@@ -23,11 +23,10 @@ from msgspec.structs import replace
 from .. import events as ev
 from ..client import Client, Collaboration
 from ..config import ServerConfig
-from ..errors import ConfigError, FacilitairError, UsageError
-from ..planning import RunOptions
+from ..errors import ConfigError, Conflict, FacilitairError, Gone, NotFound, TooLarge, Unavailable, UsageError
+from ..options import RunOptions
 from .limits import Limits, Slot
 from .log import MemoryLog
-from .problems import Conflict, Gone, NotFound, TooLarge, Unavailable
 from .reporting import Reporter
 
 KEPT_RUNS: Final = 1000

@@ -22,9 +22,9 @@ from fastapi import APIRouter, Depends, Query, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
 from .. import events as ev
-from ..errors import FacilitairError
+from ..errors import BadRequest, Busy, FacilitairError, Unprocessable
 from .auth import Principal, principal
-from .problems import BadRequest, Busy, Unprocessable, problem_of
+from .problems import problem_of
 from .runs import RunRecord, Runs
 from .streams import SEND_TIMEOUT_S, TaskRequest
 

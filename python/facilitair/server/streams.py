@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .. import events as ev
+from ..errors import BadRequest
 from .auth import TICKET, Principal, principal
 from .log import EventLog
-from .problems import BadRequest, documented, documented_headers
+from .problems import documented, documented_headers
 from .runs import RunRecord, Runs, TaskSpec
 from .settings import ServerSettings
 

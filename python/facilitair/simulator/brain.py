@@ -17,9 +17,10 @@ from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from ..errors import FaultError
 from ..transport import Wire
 from . import messages, wire
-from .faults import Fault, FaultError, parse_faults
+from .faults import Fault, parse_faults
 from .personas import Persona, personas
 from .prompt import Prompt, Turn, rest_of
 from .wire import Answer, Refusal, Reply, json_reply

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from ..errors import FaultError
+
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
@@ -54,10 +56,6 @@ FAULTS: Final[dict[str, FaultKind]] = {
 MID_TEXT: Final = ("stall", "silent", "cut", "error", "malformed", "huge")
 
 _TOKEN: Final = re.compile(r"([a-z0-9]+?)(?:x(\d{1,6}))?(?:=(\d{1,6}(?:\.\d{1,6})?))?")
-
-
-class FaultError(ValueError):
-    """A fault that does not exist, or a number it does not take; the text says which there are."""
 
 
 @dataclass(frozen=True, slots=True)
