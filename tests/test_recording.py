@@ -70,9 +70,9 @@ from pathlib import Path
 from facilitair import events as ev
 from facilitair.recording import Recorder
 with Recorder(Path(sys.argv[1])) as recorder:
-    for seq in range(1_000_000):
+    for seq in range(1, 1_000_000):
         recorder.write(ev.CacheMissEvent(stream_id="s", seq=seq, ts=0.0, reason="x" * 500))
-        if seq == 100:
+        if seq == 101:
             print("go", flush=True)
 """
     path = tmp_path / "r"
@@ -82,8 +82,28 @@ with Recorder(Path(sys.argv[1])) as recorder:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     seqs = [event.seq for event in read_recording(path) if isinstance(event, ev.Event)]
-    assert seqs == list(range(len(seqs)))
+    assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) > 100
+
+
+@pytest.mark.parametrize(
+    ("seqs", "words"),
+    [
+        ((1, 3), "line 2: event 3 follows 1: what is between them is missing"),
+        ((1, 2, 2), "line 3: event 2 comes twice"),
+    ],
+)
+def test_a_recording_with_events_missing_or_doubled_is_damaged(
+    tmp_path: Path, seqs: tuple[int, ...], words: str
+) -> None:
+    path = recorded(tmp_path / "r", *(token("x", seq) for seq in seqs))
+    with pytest.raises(RecordingError, match=words):
+        list(read_recording(path))
+
+
+def test_what_was_recorded_from_the_middle_of_a_run_is_whole(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "r", token("x", 7), token("y", 8))
+    assert len(list(read_recording(path))) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 10, 60])

@@ -17,8 +17,9 @@ import msgspec
 
 from . import events as ev
 from . import pricing
+from .clock import Clock
 from .config import Config, ProviderConfig, load_config
-from .engine.drive import Handle, stream_events
+from .engine.drive import drive
 from .engine.plan import Plan
 from .errors import ConfigError, UsageError
 from .options import RunOptions
@@ -29,7 +30,8 @@ from .providers.http import HttpTransport
 from .result import Result, result_of
 from .simulator.personas import personas
 from .simulator.server import Simulator
-from .transport import Transport
+from .stream import Cancel, EventStream, Say
+from .transport import Channel, Transport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -68,7 +70,7 @@ class Client:
         self._simulator: Simulator | None = None
         self._starting = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: set[Handle] = set()
+        self._running: dict[EventStream, Channel] = {}
         self._found: dict[tuple[str | None, bool], tuple[float, Catalog]] = {}
         self._closed = False
 
@@ -88,8 +90,9 @@ class Client:
     async def aclose(self) -> None:
         """Close all connections. Runs still going on end with `task_cancelled`."""
         self._closed = True
-        for handle in list(self._running):
-            await handle.stop("the client was closed")
+        for events, channel in list(self._running.items()):
+            events.inbox.put(Cancel("the client was closed"))
+            await channel.aclose()
         http, self._http = self._http, None
         simulator, self._simulator = self._simulator, None
         try:
@@ -119,8 +122,11 @@ class Client:
         return await self.collaborate(task, context, **options).result()
 
     @asynccontextmanager
-    async def prepared(self, request: RunRequest, handle: Handle) -> AsyncIterator[tuple[Plan, Transport]]:
-        """Give the plan of a run and the transport for it; the simulator is started when a model is simulated.
+    async def prepared(
+        self, request: RunRequest, events: EventStream
+    ) -> AsyncIterator[tuple[Plan, Channel, Clock]]:
+        """Give the plan of a run, a channel for it and the channel's clock; the simulator is started when a model is
+        simulated.
 
         Raises `ConfigError` and `UsageError`.
         """
@@ -135,11 +141,13 @@ class Client:
         transport = self._transport or self._http
         if transport is None:
             raise UsageError(_CLOSED)
-        self._running.add(handle)
+        channel = transport.channel()
+        self._running[events] = channel
         try:
-            yield plan, transport
+            yield plan, channel, transport.clock
         finally:
-            self._running.discard(handle)
+            del self._running[events]
+            await channel.aclose()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -175,35 +183,65 @@ class Client:
 
 
 class Collaboration:
-    """One run. Iterate it once, or await `result`; leaving the loop stops its providers."""
+    """One run. Iterate it once, or await `result`; leaving the loop ends it.
+
+    However it ends, its events end with exactly one terminal event, and what was open is closed before. Who left the
+    loop, or was cancelled in it, gets those last events from `rest`.
+    """
 
     def __init__(self, client: Client, request: RunRequest) -> None:
         self._client = client
         self._request = request
-        self._handle = Handle()
+        self._events = EventStream()
         self._begun = False
+
+    @property
+    def stream_id(self) -> str:
+        """The run's name, in each of its events."""
+        return self._events.stream_id
 
     @property
     def state(self) -> ev.RunState:
         """The run as folded so far; it may be ahead of the event that is being looked at."""
-        return self._handle.state
+        return self._events.state
+
+    @property
+    def standing(self) -> ev.RunState:
+        """As `state`, but without the end: what a snapshot shows, which the terminal event follows."""
+        return self._events.standing
 
     def cancel(self, reason: str) -> None:
         """Ask the run to stop. It ends with `task_cancelled`, which carries the partial answer. Call it on the
         event loop's thread."""
-        self._handle.cancel(reason)
+        self._events.inbox.put(Cancel(reason))
+
+    def say(self, message: str, level: ev.Level = "warning") -> None:
+        """Tell those who watch something that the run does not know, as a `system_message`. Call it on the event
+        loop's thread."""
+        self._events.inbox.put(Say(message, level))
 
     async def __aiter__(self) -> AsyncGenerator[ev.AnyEvent]:
         """Yield the events of the run; the last is terminal."""
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def batches(self) -> AsyncGenerator[list[ev.AnyEvent]]:
+        """Yield the events of the run in the batches in which they come; the last event is terminal."""
         if self._begun:
             raise UsageError("a collaboration can be iterated once; call collaborate again for another run.")
         self._begun = True
         async with (
-            self._client.prepared(self._request, self._handle) as (plan, transport),
-            aclosing(stream_events(plan, transport, self._handle)) as events,
+            self._client.prepared(self._request, self._events) as (plan, channel, clock),
+            aclosing(drive(plan, channel, clock, self._events)) as batches,
         ):
-            async for event in events:
-                yield event
+            async for batch in batches:
+                yield batch
+
+    def rest(self) -> list[ev.AnyEvent]:
+        """Return the events that came when nobody took them any more; empty for a run that never began."""
+        return self._events.drain()
 
     async def result(self) -> Result:
         """Run to the end and return the result; once it has ended, return it again.

@@ -7,6 +7,15 @@ same clock, so a test on `VirtualClock` sees exact times and never sleeps.
 from __future__ import annotations
 
 import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        ...
 
 
 class MonotonicClock:

@@ -13,7 +13,7 @@ FacilitairError
 │   ├── BrokenError           a connection ended before its answer did
 │   └── BusyError             the server, or what stands before it, cannot answer now
 ├── NotAnsweredError      a local server of models answered something else than its models
-├── LogError              events cannot be appended to a run's log
+├── SequenceError         an event does not follow those before it
 │   └── LeaseLostError        another server has taken the run over
 ├── RunError              a run ended without a full answer; `.result` holds what there is
 │   ├── AgentsFailedError     too few agents were left for an answer
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Code = Literal[
     "agents_failed", "bad_request", "budget_exceeded", "cancelled", "config", "conflict", "deadline_exceeded",
-    "forbidden", "gone", "internal", "log", "model_not_found", "not_found", "recording", "refused", "server",
+    "forbidden", "gone", "internal", "sequence", "model_not_found", "not_found", "recording", "refused", "server",
     "too_large", "unauthorized", "unavailable", "unprocessable", "usage", "busy",
 ]  # fmt: skip
 OpenAIError = Literal["invalid_request_error", "authentication_error", "rate_limit_error", "server_error"]
@@ -130,13 +130,13 @@ class NotAnsweredError(FacilitairError):
     code = "server"
 
 
-class LogError(FacilitairError):
-    """Events cannot be appended to a run's log: one is missing before them, or the run has ended."""
+class SequenceError(FacilitairError):
+    """An event does not follow those before it: some are missing, or the run has ended."""
 
-    code = "log"
+    code = "sequence"
 
 
-class LeaseLostError(LogError):
+class LeaseLostError(SequenceError):
     """Another server has taken the run over and writes its log now."""
 
 
@@ -312,7 +312,7 @@ TABLE: Final[Mapping[Code, Meaning]] = {
     "config": Meaning(ConfigError, 3, 503, _SERVER),
     "recording": Meaning(RecordingError, 2, 500, _SERVER),
     "server": Meaning(ServerError, 1, 502, _SERVER),
-    "log": Meaning(LogError, 1, 500, _SERVER),
+    "sequence": Meaning(SequenceError, 1, 500, _SERVER),
     "agents_failed": Meaning(AgentsFailedError, 1, 502, _SERVER),
     "budget_exceeded": Meaning(BudgetExceededError, 4, 402, _INVALID),
     "deadline_exceeded": Meaning(DeadlineExceededError, 124, 504, _SERVER),

@@ -20,6 +20,7 @@ PointKind = Literal["agreed", "contradiction", "partial", "unique", "blind_spot"
 Level = Literal["info", "warning", "error"]
 ChunkStatus = Literal["running", "completed"]
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
+CommandName = Literal["cancel"]
 RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal"]
 
 
@@ -117,24 +118,26 @@ class CacheInfo(_Value, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """The envelope. `ts` is seconds since the start of the run. A merged delivery of several token events
-    carries the first sequence number in `first_seq` and the last in `seq`."""
+    """The envelope, which the owner of the run gives (`stream.EventStream`): an event without one is something to be
+    said, and `seq` is 0. `ts` is seconds since the start of the run. A merged delivery of several token events carries
+    the first sequence number in `first_seq` and the last in `seq`."""
 
     v: int = SCHEMA_VERSION
-    stream_id: str
-    seq: int
-    ts: float
+    stream_id: str = ""
+    seq: int = 0
+    ts: float = 0.0
     first_seq: int | None = None
 
 
 class TaskStartedEvent(Event, frozen=True, kw_only=True, tag="task_started"):
-    """The run begins."""
+    """The run begins. `commands` are what it can be told."""
 
     task: str
     context: dict[str, Any]
     strategy: str
     agents: tuple[AgentInfo, ...]
     simulated: bool
+    commands: tuple[CommandName, ...] = ()
 
 
 class TaskProgressEvent(Event, frozen=True, kw_only=True, tag="task_progress"):
@@ -249,10 +252,11 @@ class PointsUpdatedEvent(Event, frozen=True, kw_only=True, tag="points_updated")
 
 
 class SynthesisCompletedEvent(Event, frozen=True, kw_only=True, tag="synthesis_completed"):
-    """A section's answer stands."""
+    """A section's answer stands, or, where `finish_reason` is one of `CUT_OFF`, it will not be written further."""
 
     section: str
     content: str
+    finish_reason: str = "stop"
     points: tuple[Point, ...] = ()
     confidence: Confidence | None = None
 
@@ -387,6 +391,7 @@ class SynthesisState(msgspec.Struct, kw_only=True):
     section: str
     text: str = ""
     status: ChunkStatus = "running"
+    finish_reason: str | None = None
     points: tuple[Point, ...] = ()
     confidence: Confidence | None = None
 
@@ -434,6 +439,7 @@ class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     raw: bytes
+    seq: int = 0
 
 
 AnyEvent: TypeAlias = (
@@ -465,15 +471,18 @@ AnyEvent: TypeAlias = (
 TerminalEvent: TypeAlias = TaskCompletedEvent | TaskErrorEvent | TaskCancelledEvent
 
 TERMINAL: Final = (TaskCompletedEvent, TaskErrorEvent, TaskCancelledEvent)
+# The finish reasons of what was still open when its run ended.
+CUT_OFF: Final = ("cancelled", "error", "deadline", "budget")
 
 
-class _TypeOnly(msgspec.Struct):
+class _Head(msgspec.Struct):
     type: str
+    seq: int = 0
 
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
-_type_decoder = msgspec.json.Decoder(_TypeOnly)
+_head_decoder = msgspec.json.Decoder(_Head)
 _known_types: Final = frozenset(
     str(cls.__struct_config__.tag) for cls in Event.__subclasses__() if cls.__struct_config__.tag
 )
@@ -487,12 +496,17 @@ def encode(event: AnyEvent) -> bytes:
 def decode(data: bytes | str) -> AnyEvent | UnknownEvent:
     """Return the event that `encode` wrote, or `UnknownEvent` for a type this version does not know.
 
-    Raises `msgspec.DecodeError` when the text is not JSON or a known type lacks a field.
+    Raises `msgspec.DecodeError` when the text is not JSON, or when a known type lacks a field or its envelope.
     """
     try:
-        return _decoder.decode(data)
+        event = _decoder.decode(data)
     except msgspec.ValidationError:
-        kind = _type_decoder.decode(data).type
-        if kind in _known_types:
+        head = _head_decoder.decode(data)
+        if head.type in _known_types:
             raise
-        return UnknownEvent(type=kind, raw=data if isinstance(data, bytes) else data.encode())
+        return UnknownEvent(
+            type=head.type, seq=head.seq, raw=data if isinstance(data, bytes) else data.encode()
+        )
+    if event.seq < 1 or not event.stream_id:
+        raise msgspec.ValidationError("the event has no envelope: `stream_id` and `seq`, counted from 1")
+    return event

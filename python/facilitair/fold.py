@@ -9,7 +9,7 @@ came late sees the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
+from copy import copy, deepcopy
 
 from . import events as ev
 
@@ -23,21 +23,24 @@ def fold(events: Iterable[ev.AnyEvent | ev.UnknownEvent]) -> ev.RunState:
 
 
 def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunState:
-    """Return the state after `event`. The given state is changed in place, except by a snapshot."""
+    """Return the state after `event`. The given state is changed in place, except by a snapshot and by the end of the
+    run: what it was before stays as it is, so that a snapshot can be made without the end."""
     if isinstance(event, ev.UnknownEvent):
         return state
     if isinstance(event, ev.StateSnapshotEvent):
         # The events that follow change it, and somebody may fold this one again.
         state = deepcopy(event.state)
+    elif isinstance(event, ev.TERMINAL):
+        state = copy(state)
     state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
     match event:
         case ev.TokenStreamEvent():
             if chunk := state.chunks.get(event.chunk_id):
-                chunk.text = _spliced(chunk.text, event.keep, event.tokens)
+                _write(chunk, event.keep, event.tokens)
         case ev.SynthesisStreamEvent():
             synthesis = _synthesis(state, event.section)
-            synthesis.text = _spliced(synthesis.text, event.keep, event.tokens)
-            synthesis.status = "running"
+            _write(synthesis, event.keep, event.tokens)
+            synthesis.status, synthesis.finish_reason = "running", None
         case ev.FragmentEvent():
             _add_fragment(state, event)
         case ev.FragmentsRetractedEvent():
@@ -55,7 +58,7 @@ def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunSta
             _complete_chunk(state, event)
         case ev.SynthesisCompletedEvent():
             synthesis = _synthesis(state, event.section)
-            synthesis.status = "completed"
+            synthesis.status, synthesis.finish_reason = "completed", event.finish_reason
             synthesis.points = event.points
             synthesis.confidence = event.confidence
         case ev.PointsUpdatedEvent():
@@ -88,8 +91,18 @@ def answer(state: ev.RunState) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-def _spliced(text: str, keep: int | None, tokens: str) -> str:
-    return text + tokens if keep is None else text[:keep] + tokens
+def _write(part: ev.ChunkState | ev.SynthesisState, keep: int | None, tokens: str) -> None:
+    """Cut the text to `keep` and add `tokens`, in time that does not grow with the text.
+
+    CPython adds to a string in place when nobody else holds it, so the state lets go of it meanwhile. Otherwise a text
+    of a million characters would be copied for each of its deltas.
+    """
+    text = part.text
+    if keep is not None:
+        text = text[:keep]
+    part.text = ""
+    text += tokens
+    part.text = text
 
 
 def _synthesis(state: ev.RunState, section: str) -> ev.SynthesisState:

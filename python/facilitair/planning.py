@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -73,7 +72,6 @@ def make_plan(request: RunRequest, catalog: Catalog) -> Plan:
         for spec in request.specs
     }
     return Plan(
-        stream_id=uuid.uuid4().hex,
         nonce=secrets.token_hex(5),
         task=request.task,
         context=config.context,

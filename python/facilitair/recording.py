@@ -18,7 +18,8 @@ from typing import Final, Self
 import msgspec
 
 from . import events as ev
-from .errors import RecordingError
+from .errors import RecordingError, SequenceError
+from .stream import EventStream
 
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 
@@ -92,16 +93,32 @@ class Recording:
     def _read(self) -> Iterator[ev.AnyEvent | ev.UnknownEvent]:
         try:
             with self._path.open("rb") as file:
-                number = 0
+                number, owner = 0, None
                 for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
                     event = self._decoded(number, line)
-                    if event is not None:
-                        yield event
+                    if event is None:
+                        continue
+                    if owner is None and not isinstance(event, ev.UnknownEvent):
+                        # It may be of a run that was watched from its middle.
+                        first = event.seq if event.first_seq is None else event.first_seq
+                        owner = EventStream(event.stream_id, after=first - 1)
+                    if owner is not None:
+                        self._check(number, owner, event)
+                    yield event
                 if number == 0:
                     raise RecordingError(f"{str(self._path)!r} is no recording: it is empty")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise RecordingError(f"cannot read the recording {str(self._path)!r}: {reason}") from error
+
+    def _check(self, number: int, owner: EventStream, event: ev.AnyEvent | ev.UnknownEvent) -> None:
+        try:
+            if owner.take(event) or isinstance(event, ev.UnknownEvent):
+                return
+            problem = f"event {event.seq} comes twice"
+        except SequenceError as error:
+            problem = str(error)
+        raise RecordingError(f"the recording {str(self._path)!r} is damaged: line {number}: {problem}")
 
     def _decoded(self, number: int, line: bytes) -> ev.AnyEvent | ev.UnknownEvent | None:
         try:

@@ -29,14 +29,15 @@ from .errors import (
     ConfigError,
     FacilitairError,
     RunGoneError,
+    SequenceError,
     ServerError,
     UnreachableError,
     UsageError,
 )
-from .fold import apply
 from .options import RunOptions, check_names
 from .result import Result, result_of
 from .secrets import Secret, redact
+from .stream import EventStream
 
 _CONNECT_S: Final = 10.0
 _SILENCE_S: Final = 45.0  # the server sends a ping at least every 15 s
@@ -201,13 +202,12 @@ class RemoteRun:
         self._client = client
         self._body = body
         self._stream_id = stream_id
-        self._after = after
         self._last_id: str | None = None
+        self._events = EventStream(stream_id or "", after=after)
         self._key = str(uuid.uuid4())
         self._starting = asyncio.Lock()
         self._refusal: FacilitairError | None = None
         self._begun = False
-        self._state = ev.RunState()
 
     @property
     def stream_id(self) -> str | None:
@@ -217,7 +217,7 @@ class RemoteRun:
     @property
     def state(self) -> ev.RunState:
         """The run as folded from the events seen; partial when it was attached to after its beginning."""
-        return self._state
+        return self._events.state
 
     async def start(self) -> str:
         """Start the run, if it was not yet, and return its id. Raises `UsageError`, `ConfigError`, `ServerError`."""
@@ -249,7 +249,9 @@ class RemoteRun:
         while True:
             broken: ServerError | None = None
             try:
-                async with aclosing(self._client._events(stream_id, self._after, self._last_id)) as source:
+                async with aclosing(
+                    self._client._events(stream_id, self._events.last_seq, self._last_id)
+                ) as source:
                     async for sent in source:
                         failures, seen = 0, True
                         event = self._received(sent)
@@ -287,29 +289,26 @@ class RemoteRun:
             ) from None
         if sent.id:
             self._last_id = sent.id
-        if isinstance(event, ev.UnknownEvent):
-            return event
-        if event.seq <= self._after:
-            return None
-        self._after = event.seq
-        self._state = apply(self._state, event)
-        return event
+        try:
+            return event if self._events.take(event) else None
+        except SequenceError as error:
+            raise ServerError(f"the server's stream is not whole: {error}") from None
 
     async def _has_ended(self, stream_id: str) -> bool:
         """Whether there is nothing after what was seen."""
         status = await self._client.status(stream_id)
-        return status.status != "running" and status.last_seq <= self._after
+        return status.status != "running" and status.last_seq <= self._events.last_seq
 
     async def result(self) -> Result:
         """Watch the run to its end and return the result; once it has ended, return it again.
 
         Raises `RunError` with the partial result when the run fails, and what iterating raises.
         """
-        if self._state.status == "running":
+        if self.state.status == "running":
             async with aclosing(self.__aiter__()) as events:
                 async for _ in events:
                     pass
-        return result_of(self._state)
+        return result_of(self.state)
 
 
 class _Started(msgspec.Struct):

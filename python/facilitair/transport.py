@@ -12,17 +12,11 @@ from typing import Literal, Protocol
 
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, Timeouts
 
+from .clock import Clock
+
 Delta = Content | Reasoning | Finished | Failed | Closed
 # The protocol of a request and its response: chat completions, or the Messages API of Anthropic.
 Wire = Literal["openai", "anthropic"]
-
-
-class Clock(Protocol):
-    """Where time comes from."""
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

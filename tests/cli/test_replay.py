@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from facilitair import events as ev
@@ -14,7 +16,7 @@ from .command import run
 from .events import Script
 
 
-def recording(path: Path, *more: ev.AnyEvent | ev.UnknownEvent) -> Path:
+def recording(path: Path, end: Callable[[Script], Sequence[ev.AnyEvent | ev.UnknownEvent]]) -> Path:
     script = Script()
     events = [
         *script.begin("coder"),
@@ -23,15 +25,13 @@ def recording(path: Path, *more: ev.AnyEvent | ev.UnknownEvent) -> Path:
         *script.synthesis("# Hello"),
     ]
     with Recorder(path) as recorder:
-        for event in (*events, *more):
+        for event in (*events, *end(script)):
             recorder.write(event)
     return path
 
 
-def end(ts: float = 0.3) -> ev.AnyEvent:
-    script = Script()
-    script.seq = int(ts * 100) - 1
-    return script.completed("# Hello")
+def completed(script: Script) -> list[ev.AnyEvent | ev.UnknownEvent]:
+    return [script.completed("# Hello")]
 
 
 def test_a_recorded_run_gives_the_same_answer_and_the_same_events(tmp_path: Path) -> None:
@@ -45,14 +45,18 @@ def test_a_recorded_run_gives_the_same_answer_and_the_same_events(tmp_path: Path
 
 
 def test_events_of_a_later_version_are_passed_by(tmp_path: Path) -> None:
-    later = ev.UnknownEvent(type="telepathy", raw=b'{"type":"telepathy"}')
-    path = recording(tmp_path / "r", later, end())
+    def later(script: Script) -> list[ev.AnyEvent | ev.UnknownEvent]:
+        script.seq += 1
+        raw = b'{"type":"telepathy","seq":%d}' % script.seq
+        return [ev.UnknownEvent(type="telepathy", seq=script.seq, raw=raw), *completed(script)]
+
+    path = recording(tmp_path / "r", later)
     done = run("replay", str(path), "--speed", "max", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"# Hello\n")
 
 
 def test_a_cut_recording_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
-    path = recording(tmp_path / "r", end())
+    path = recording(tmp_path / "r", completed)
     path.write_bytes(path.read_bytes()[:-30])
     done = run("replay", str(path), "--speed", "max", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"")
@@ -62,14 +66,16 @@ def test_a_cut_recording_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_can_be_shown_too(tmp_path: Path) -> None:
-    path = recording(tmp_path / "r", Script().failed("agents_failed"))
+    path = recording(tmp_path / "r", lambda script: [script.failed("agents_failed")])
     done = run("replay", str(path), "--speed", "max", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"it failed (agents_failed)" in done.stderr
 
 
 def test_time_passes_as_it_did_and_faster_on_demand(tmp_path: Path) -> None:
-    path = recording(tmp_path / "r", end(3.0))
+    path = recording(
+        tmp_path / "r", lambda script: [msgspec.structs.replace(script.completed("# Hello"), ts=3.0)]
+    )
     began = time.monotonic()
     run("replay", str(path), "--speed", "2", cwd=tmp_path)
     assert time.monotonic() - began >= 1.5
@@ -98,6 +104,6 @@ def test_what_is_no_recording_gets_one_line(tmp_path: Path, content: bytes | Non
 
 @pytest.mark.parametrize("speed", ["0", "-1", "fast", "nan", "inf"])
 def test_a_speed_that_is_none_is_refused(tmp_path: Path, speed: str) -> None:
-    done = run("replay", str(recording(tmp_path / "r")), "--speed", speed, cwd=tmp_path)
+    done = run("replay", str(recording(tmp_path / "r", completed)), "--speed", speed, cwd=tmp_path)
     assert done.returncode == 2
     assert b"--speed" in done.stderr

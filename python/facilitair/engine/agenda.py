@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from facilitair_rust import ChunkText
 
 from .. import events as ev
-from .emitter import Emitter
+from ..stream import EventStream
 from .graph import Loop
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
@@ -29,9 +29,9 @@ class _Outline:
 class Agenda:
     """Holds the sections and turns of a run. `turns` are by chunk id, in the order they were planned."""
 
-    def __init__(self, plan: Plan, emitter: Emitter) -> None:
+    def __init__(self, plan: Plan, events: EventStream) -> None:
         self._plan = plan
-        self._emitter = emitter
+        self._events = events
         self._readers = Readers(plan.strategy)
         self._outline: _Outline | None = None
         self.turns: dict[str, Turn] = {}
@@ -103,7 +103,7 @@ class Agenda:
         if len(titles) < most:
             titles.append(title)
         else:
-            self._emitter.say(f"the part {title!r} is left out: limits.max_sections is {most}", "warning")
+            self._events.tell(f"the part {title!r} is left out: limits.max_sections is {most}", "warning")
 
     def close_outline(self, turn: Turn) -> bool:
         """Divide the work as the outline says, now that the text of its author, `turn`, has begun or ended; return
@@ -115,7 +115,7 @@ class Agenda:
         others = tuple(n for n in self._plan.strategy.in_order() if n != turn.agent.name)
         if len(outline.titles) < 2:
             if not outline.titles:
-                self._emitter.say(f"{turn.agent.name} gave no outline; the work stays in one section")
+                self._events.tell(f"{turn.agent.name} gave no outline; the work stays in one section")
             self._readers.opening = None
             self._fill_section(self.sections[OPENING.id], others)
         else:
@@ -170,7 +170,7 @@ class Agenda:
             _close_loop(section, loop)
             return
         if turn.verdict != "revise":
-            self._emitter.say(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
+            self._events.tell(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
         if len(section.of(loop.refiner)) < turn.number:
             self._add_turn(section, self._plan.agents[loop.refiner], turn.number)
 
@@ -180,7 +180,7 @@ class Agenda:
                 self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)
             return
         if turn.failure is None:
-            self._emitter.say(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
+            self._events.tell(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
         _close_loop(section, loop)
 
 

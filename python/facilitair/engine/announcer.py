@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
 from .. import events as ev
 from ..fold import answer
+from ..stream import EventStream, Figures
 from .agenda import Agenda
 from .budget import Budget
-from .emitter import Emitter
 from .plan import Plan
 from .sections import Section
 from .speaker import Place
@@ -19,38 +19,43 @@ if TYPE_CHECKING:
     from ..providers.model import Model
 
 
+_FINISH_REASONS: Final[Mapping[ev.RunErrorCode, str]] = {
+    "budget_exceeded": "budget",
+    "deadline_exceeded": "deadline",
+}
+
+
 class Announcer:
     """Makes the events of a run that are not a single turn's text."""
 
-    def __init__(self, plan: Plan, emitter: Emitter, agenda: Agenda, budget: Budget) -> None:
+    def __init__(self, plan: Plan, events: EventStream, agenda: Agenda, budget: Budget) -> None:
         self._plan = plan
-        self._emitter = emitter
+        self._events = events
         self._agenda = agenda
         self._budget = budget
         self._ledger: list[ev.LedgerEntry] = []
 
     def introduce(self) -> None:
         """Emit `task_started` and what the user should know beforehand."""
-        self._emitter.emit(
+        self._events.say(
             ev.TaskStartedEvent(
-                **self._emitter.stamp(),
                 task=self._plan.task,
                 context=dict(self._plan.context),
                 strategy=self._plan.strategy.name,
                 agents=tuple(a.info() for a in self._plan.agents.values()),
                 simulated=self._plan.simulated,
+                commands=get_args(ev.CommandName),
             )
         )
         for notice in self._plan.notices:
-            self._emitter.say(notice, "warning")
+            self._events.tell(notice, "warning")
 
     def progress(self) -> None:
         """Emit `task_progress`."""
         chunks = self._agenda.planned()
         total = len(self._plan.strategy.agents) if self._agenda.outline_open else len(chunks)
-        self._emitter.emit(
+        self._events.say(
             ev.TaskProgressEvent(
-                **self._emitter.stamp(),
                 sections=tuple(s.info for s in self._agenda.sections.values()),
                 total_chunks=total,
                 completed_chunks=sum(t.settled for t in chunks),
@@ -67,9 +72,8 @@ class Announcer:
         self._ledger.append(
             ev.LedgerEntry(chunk_id=turn.chunk_id, agent=agent, because=because, action=action, tier=tier)
         )
-        self._emitter.emit(
+        self._events.say(
             ev.AgentReactionEvent(
-                **self._emitter.stamp(),
                 chunk_id=turn.chunk_id,
                 agent=agent,
                 because=because,
@@ -92,10 +96,9 @@ class Announcer:
 
     def completed(self, used: Mapping[str, Model]) -> None:
         """Emit `task_completed`; `used` are the models that were asked."""
-        state = self._emitter.state
-        self._emitter.emit(
+        state = self._events.state
+        self._events.end(
             ev.TaskCompletedEvent(
-                **self._emitter.stamp(),
                 content=answer(state),
                 sections=state.sections,
                 points=(),
@@ -104,42 +107,38 @@ class Announcer:
                 usage=self._budget.usage,
                 cost_usd=self._budget.cost_usd,
                 models_used=tuple(used),
-                elapsed_s=round(self._emitter.elapsed, 6),
+                elapsed_s=round(self._events.elapsed, 6),
                 degraded=tuple(t.loss for t in self._agenda.turns.values() if t.loss is not None),
                 simulated=any(model.simulated for model in used.values()),
             )
         )
 
-    def failed(self, code: str, message: str) -> None:
-        """Emit `task_error`."""
-        self._emitter.emit(
-            ev.TaskErrorEvent(
-                **self._emitter.stamp(),
-                code=code,
-                message=message,
-                partial=self._partial(),
-                usage=self._budget.usage,
-                cost_usd=self._budget.cost_usd,
-            )
+    def failed(self, code: ev.RunErrorCode, message: str, figures: Mapping[str, Figures]) -> None:
+        """End the run with `task_error`; `figures` are those of the chunks still open."""
+        end = ev.TaskErrorEvent(
+            code=code,
+            message=message,
+            partial=self._partial(),
+            usage=self._budget.usage,
+            cost_usd=self._budget.cost_usd,
         )
+        self._events.end(end, _FINISH_REASONS.get(code, "error"), figures)
 
-    def cancelled(self, reason: str) -> None:
-        """Emit `task_cancelled`."""
-        self._emitter.emit(
-            ev.TaskCancelledEvent(
-                **self._emitter.stamp(),
-                reason=reason,
-                partial=self._partial(),
-                usage=self._budget.usage,
-                cost_usd=self._budget.cost_usd,
-            )
+    def cancelled(self, reason: str, figures: Mapping[str, Figures]) -> None:
+        """End the run with `task_cancelled`; `figures` are those of the chunks still open."""
+        end = ev.TaskCancelledEvent(
+            reason=reason,
+            partial=self._partial(),
+            usage=self._budget.usage,
+            cost_usd=self._budget.cost_usd,
         )
+        self._events.end(end, "cancelled", figures)
 
     def _partial(self) -> str:
         """Return what the answer had become: each section's synthesis, else the furthest text of an agent."""
         return "\n\n".join(filter(None, map(self._standing, self._agenda.sections.values())))
 
     def _standing(self, section: Section) -> str:
-        synthesis = self._emitter.state.syntheses.get(section.info.id)
+        synthesis = self._events.state.syntheses.get(section.info.id)
         last = section.last_text()
         return (synthesis.text if synthesis else "") or ("" if last is None else last.text.text)

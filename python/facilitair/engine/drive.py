@@ -8,70 +8,43 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from .. import events as ev
-from ..transport import Channel, Transport
+from ..clock import Clock
+from ..stream import NOBODY, Cancel, EventStream
+from ..transport import Channel
 from .plan import Plan
 from .run import Run
 
 
-class Handle:
-    """What somebody outside can do with a run: see its state, ask it to stop.
+async def drive(
+    plan: Plan, channel: Channel, clock: Clock, events: EventStream
+) -> AsyncGenerator[list[ev.AnyEvent]]:
+    """Run `plan` over `channel`; yield what is said into `events`, a batch at a time, until its end.
 
-    `state` is as of the last batch, so it may be ahead of the event that a consumer looks at.
+    However it is left, the run has its end then: whoever closes the iterator early, or cancels the task that drives
+    it, finds the last events in `events.drain()`. The channel stays the caller's to close.
     """
-
-    def __init__(self) -> None:
-        self.state = ev.RunState()
-        self.cancelled: str | None = None
-        self._channel: Channel | None = None
-
-    def attach(self, state: ev.RunState, channel: Channel) -> None:
-        """Bind the handle to the run that begins."""
-        self.state, self._channel = state, channel
-
-    def cancel(self, reason: str) -> None:
-        """Ask the run to stop; the first reason stands."""
-        self.cancelled = self.cancelled or reason
-        if self._channel is not None:
-            self._channel.wake()
-
-    async def stop(self, reason: str) -> None:
-        """Ask the run to stop and close its streams now, also when nobody takes its events any more."""
-        self.cancel(reason)
-        if self._channel is not None:
-            await self._channel.aclose()
-
-
-async def stream_events(plan: Plan, transport: Transport, handle: Handle) -> AsyncGenerator[ev.AnyEvent]:
-    """Run `plan` and yield its events; the last one is terminal.
-
-    Closing the iterator, or cancelling the task that drives it, closes every stream of the run.
-    """
-    channel = transport.channel()
+    events.begin(clock, channel.wake)
+    run = Run(plan, channel, clock, events)
     try:
-        run = Run(plan, channel, transport.clock)
-        handle.attach(run.state, channel)
-        try:
-            if handle.cancelled is None:
-                run.start()
-            while True:
-                for event in run.drain():
-                    yield event
-                if run.finished:
-                    return
-                if handle.cancelled is not None:
-                    run.cancel(handle.cancelled)
-                    continue
-                deadline = run.deadline()
-                run.feed(await channel.recv(deadline))
-                if transport.clock.now() >= deadline:
-                    run.tick()
-        except Exception as error:
-            # Viewers, recordings and other processes see only events, so the stream is ended for them too.
-            run.break_off(
-                f"a mistake in Facilitair stopped the run ({type(error).__name__}); please report it"
-            )
-            for event in run.drain():
-                yield event
-            raise
+        run.obey(events.inbox.take())
+        run.start()
+        while True:
+            if batch := events.drain():
+                yield batch
+            if run.finished:
+                return
+            if commands := events.inbox.take():
+                run.obey(commands)
+                continue
+            deadline = run.deadline()
+            run.feed(await channel.recv(deadline))
+            if clock.now() >= deadline:
+                run.tick()
+    except Exception as error:
+        # Viewers, recordings and other processes see only events, so the stream is ended for them too.
+        run.break_off(f"a mistake in Facilitair stopped the run ({type(error).__name__}); please report it")
+        if batch := events.drain():
+            yield batch
+        raise
     finally:
-        await channel.aclose()
+        run.obey([*events.inbox.take(), Cancel(NOBODY)])

@@ -45,7 +45,6 @@ class PlannedAgent:
 class Plan:
     """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run."""
 
-    stream_id: str
     nonce: str
     task: str
     context: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The conductor: deltas and time go in, events come out, streams are opened and stopped in between.
+"""The conductor: deltas, commands and time go in, events come out, streams are opened and stopped in between.
 
 `Run` is a state machine that never waits; `drive` is where waiting happens. It decides which turn begins, is
 interrupted, goes on and ends. What there is to do stands in `agenda`, what is said in `speaker` and `announcer`.
@@ -12,10 +12,11 @@ import re
 from facilitair_rust import Content, Control, Reasoning
 
 from .. import events as ev
-from ..transport import Channel, Clock, Delta
+from ..clock import Clock
+from ..stream import Cancel, Command, EventStream, Figures, Say
+from ..transport import Channel, Delta
 from .agenda import Agenda
 from .announcer import Announcer
-from .emitter import Emitter
 from .influence import Situation
 from .plan import Plan
 from .provenance import cascade
@@ -28,34 +29,33 @@ from .writing import Writer
 
 
 class Run:
-    """One collaboration. `start` once, then `feed` and `tick` until `finished`; `drain` after each."""
+    """One collaboration. `start` once, then `feed`, `obey` and `tick` until `finished`."""
 
-    def __init__(self, plan: Plan, channel: Channel, clock: Clock) -> None:
+    def __init__(self, plan: Plan, channel: Channel, clock: Clock, events: EventStream) -> None:
         self._plan = plan
         self._clock = clock
-        self._emitter = Emitter(plan.stream_id, clock)
-        self._agenda = Agenda(plan, self._emitter)
-        self._streams = Streams(plan, channel, clock, self._emitter, self._agenda.turns)
-        self._announcer = Announcer(plan, self._emitter, self._agenda, self._streams.budget)
-        self._watch = Watch(self._emitter, clock, plan.limits.timeout)
-        self._chunks = ChunkSpeaker(self._emitter, clock, self._announcer.place)
-        self._syntheses = SynthesisSpeaker(self._emitter)
+        self._events = events
+        self._agenda = Agenda(plan, self._events)
+        self._streams = Streams(plan, channel, clock, self._events, self._agenda.turns)
+        self._announcer = Announcer(plan, self._events, self._agenda, self._streams.budget)
+        self._watch = Watch(self._events, clock, plan.limits.timeout)
+        self._chunks = ChunkSpeaker(self._events, self._announcer.place)
+        self._syntheses = SynthesisSpeaker(self._events)
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[Turn] = []
-        self._failure: tuple[str, str] | None = None  # code and message, told when the step is over
-        self.finished = False
+        self._failure: tuple[ev.RunErrorCode, str] | None = (
+            None  # code and message, told when the step is over
+        )
 
     @property
-    def state(self) -> ev.RunState:
-        """The run as folded so far."""
-        return self._emitter.state
-
-    def drain(self) -> list[ev.AnyEvent]:
-        """Return the events not yet taken."""
-        return self._emitter.drain()
+    def finished(self) -> bool:
+        """Whether the run has said its end."""
+        return self._events.ended
 
     def start(self) -> None:
-        """Introduce the run and open the first streams."""
+        """Introduce the run and open the first streams, unless it was told to end before."""
+        if self.finished:
+            return
         self._announcer.introduce()
         self._agenda.begin()
         self._announcer.progress()
@@ -91,19 +91,30 @@ class Run:
         """Return when `tick` is due."""
         return self._watch.deadline(self._running)
 
-    def cancel(self, reason: str) -> None:
-        """End the run with what there is."""
-        if not self.finished:
-            self._announcer.cancelled(reason)
-            self.finished = True
+    def obey(self, commands: list[Command]) -> None:
+        """Do what the run is told; after its end there is nothing to be done."""
+        for command in commands:
+            if self.finished:
+                return
+            match command:
+                case Cancel():
+                    self._announcer.cancelled(command.reason, self._figures())
+                case Say():
+                    self._events.tell(command.message, command.level)
 
     def break_off(self, message: str) -> None:
         """End the run because of a mistake in this program."""
-        if not self.finished:
-            self._announcer.failed("internal", message)
-            self.finished = True
+        self._announcer.failed("internal", message, self._figures())
 
-    def _fail(self, code: str, message: str) -> None:
+    def _figures(self) -> dict[str, Figures]:
+        """Stop what is open, and return what it used until now."""
+        figures: dict[str, Figures] = {}
+        for turn in self._agenda.running():
+            self._streams.abandon(turn)
+            figures[turn.chunk_id] = turn.figures
+        return figures
+
+    def _fail(self, code: ev.RunErrorCode, message: str) -> None:
         """Let the run end when the present step is over, so that nothing is said after its end; the first reason
         stands."""
         self._failure = self._failure or (code, message)
@@ -126,7 +137,6 @@ class Run:
             self._running = self._agenda.running()
             if self._failure is None and all(s.done for s in self._agenda.sections.values()):
                 self._announcer.completed(self._streams.models_used)
-                self.finished = True
                 return
             if not self._running:
                 self._fail("internal", "no agent can go on, and the answer is not there; please report this")
@@ -134,8 +144,7 @@ class Run:
         if reason is not None:
             self._fail("budget_exceeded", f"the budget is used up: {reason}")
         if self._failure is not None:
-            self._announcer.failed(*self._failure)
-            self.finished = True
+            self._announcer.failed(*self._failure, self._figures())
 
     def _step(self) -> None:
         for turn in list(self._agenda.turns.values()):
@@ -215,7 +224,7 @@ class Run:
             refusal = self._show_and_open(turn, "continues")
             if refusal is None:
                 return
-            self._emitter.say(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
+            self._events.tell(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
         self._end_turn(turn)
 
     def _show_and_open(self, turn: Turn, action: ev.ReactionAction) -> str | None:
@@ -311,7 +320,7 @@ class Run:
                 self._agenda.outlines(turn, control.rest)
             case "verdict" if turn.agent.role.duty == "verdict":
                 turn.verdict = _verdict(control.rest)
-                self._emitter.say(f"{turn.agent.name}'s verdict on {turn.section}: {control.rest.strip()}")
+                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {control.rest.strip()}")
             case "retract":
                 self._withdraw(turn, control.rest)
             case "object":
@@ -357,7 +366,7 @@ class Run:
         if not len(turn.text):
             turn.failure = why
         turn.finish_reason = "budget"
-        self._emitter.say(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
+        self._events.tell(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
         if self._agenda.is_synthesis(turn):
             turn.phase, self._moved = Phase.HOLDING, True  # what takes its place is still being written
         else:
@@ -370,7 +379,7 @@ class Run:
         self._moved = True
         self._close_outline(turn)
         if turn.loss is not None:
-            self._emitter.say(turn.loss, "warning" if turn.failure is None else "error")
+            self._events.tell(turn.loss, "warning" if turn.failure is None else "error")
         if self._agenda.is_synthesis(turn):
             self._end_synthesis(turn)
             return
@@ -385,7 +394,7 @@ class Run:
             self._syntheses.completed(turn)
             return
         agent = substitute.agent.name
-        self._emitter.say(f"{turn.section} shows the text of {agent} in place of a synthesis", "error")
+        self._events.tell(f"{turn.section} shows the text of {agent} in place of a synthesis", "error")
         self._syntheses.replaced(turn, substitute.text.text)
 
     def _check_quorum(self, section: Section, turn: Turn) -> None:

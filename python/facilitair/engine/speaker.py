@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .. import events as ev
-from ..transport import Clock
-from .emitter import Emitter
+from ..stream import EventStream
 from .provenance import Cut, Fragment
 from .turn import Turn
 
@@ -59,17 +58,15 @@ class Speaker(Protocol):
 class ChunkSpeaker:
     """Speaks for the agents."""
 
-    def __init__(self, emitter: Emitter, clock: Clock, place: Callable[[Turn], Place]) -> None:
-        self._emitter = emitter
-        self._clock = clock
+    def __init__(self, events: EventStream, place: Callable[[Turn], Place]) -> None:
+        self._events = events
         self._place = place
 
     def started(self, turn: Turn) -> None:
         """Emit `chunk_started`."""
         place = self._place(turn)
-        self._emitter.emit(
+        self._events.say(
             ev.ChunkStartedEvent(
-                **self._emitter.stamp(),
                 chunk_id=turn.chunk_id,
                 section=turn.section,
                 agent=turn.agent.name,
@@ -85,13 +82,12 @@ class ChunkSpeaker:
 
     def wrote(self, turn: Turn, tokens: str) -> None:
         """Emit `token_stream`."""
-        self._tokens(turn, tokens, is_final=False)
+        self._events.say(ev.TokenStreamEvent(chunk_id=turn.chunk_id, agent=turn.agent.name, tokens=tokens))
 
     def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
         """Emit `fragment`."""
-        self._emitter.emit(
+        self._events.say(
             ev.FragmentEvent(
-                **self._emitter.stamp(),
                 chunk_id=turn.chunk_id,
                 fragment=fragment.id,
                 start=fragment.start,
@@ -102,9 +98,8 @@ class ChunkSpeaker:
 
     def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
         """Emit `fragments_retracted`."""
-        self._emitter.emit(
+        self._events.say(
             ev.FragmentsRetractedEvent(
-                **self._emitter.stamp(),
                 chunk_id=turn.chunk_id,
                 agent=turn.agent.name,
                 fragments=cut.fragments,
@@ -116,70 +111,38 @@ class ChunkSpeaker:
         )
 
     def completed(self, turn: Turn) -> None:
-        """Emit the last, possibly empty, `token_stream` and `chunk_completed`."""
-        self._tokens(turn, "", is_final=True)
-        now = self._clock.now()
-        started = now if turn.started is None else turn.started
-        self._emitter.emit(
-            ev.ChunkCompletedEvent(
-                **self._emitter.stamp(),
-                chunk_id=turn.chunk_id,
-                agent=turn.agent.name,
-                content=turn.text.text,
-                finish_reason=turn.finish_reason,
-                usage=turn.usage,
-                cost_usd=turn.cost,
-                ttft_s=None if turn.first_content is None else round(turn.first_content - started, 6),
-                duration_s=round(now - started, 6),
-            )
-        )
-
-    def _tokens(self, turn: Turn, tokens: str, *, is_final: bool) -> None:
-        self._emitter.emit(
-            ev.TokenStreamEvent(
-                **self._emitter.stamp(),
-                chunk_id=turn.chunk_id,
-                agent=turn.agent.name,
-                tokens=tokens,
-                is_final=is_final,
-            )
-        )
+        """Close the chunk."""
+        self._events.close_chunk(turn.chunk_id, turn.finish_reason, turn.figures)
 
 
 class SynthesisSpeaker:
     """Speaks for the synthesizer, whose text is a section's answer and no chunk."""
 
-    def __init__(self, emitter: Emitter) -> None:
-        self._emitter = emitter
+    def __init__(self, events: EventStream) -> None:
+        self._events = events
 
     def started(self, turn: Turn) -> None:
         """Say nothing: the first text says it."""
 
     def wrote(self, turn: Turn, tokens: str) -> None:
         """Emit `synthesis_stream`."""
-        self._stream(turn, tokens, None)
+        self._write(turn, tokens, None)
 
     def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
         """Say nothing: nobody reads a synthesis while it is written."""
 
     def cut(self, turn: Turn, cut: Cut, _: Retraction) -> None:
         """Emit a `synthesis_stream` that takes text back."""
-        self._stream(turn, "", cut.keep)
+        self._write(turn, "", cut.keep)
 
     def completed(self, turn: Turn) -> None:
-        """Emit `synthesis_completed`."""
-        self._emitter.emit(
-            ev.SynthesisCompletedEvent(**self._emitter.stamp(), section=turn.section, content=turn.text.text)
-        )
+        """Close the synthesis."""
+        self._events.close_synthesis(turn.section, turn.finish_reason)
 
     def replaced(self, turn: Turn, content: str) -> None:
         """Put an agent's text in the place of a synthesis that failed."""
-        self._stream(turn, content, 0)
-        self._emitter.emit(
-            ev.SynthesisCompletedEvent(**self._emitter.stamp(), section=turn.section, content=content)
-        )
+        self._write(turn, content, 0)
+        self._events.close_synthesis(turn.section, turn.finish_reason)
 
-    def _stream(self, turn: Turn, tokens: str, keep: int | None) -> None:
-        self._emitter.emit(
-            ev.SynthesisStreamEvent(**self._emitter.stamp(), section=turn.section, tokens=tokens, keep=keep)
-        )
+    def _write(self, turn: Turn, tokens: str, keep: int | None) -> None:
+        self._events.say(ev.SynthesisStreamEvent(section=turn.section, tokens=tokens, keep=keep))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from facilitair_rust import Closed, Failed, Finished, StreamError
 
-from ..transport import Channel, Clock
+from ..clock import Clock
+from ..stream import EventStream
+from ..transport import Channel
 from .budget import Budget
-from .emitter import Emitter
 from .plan import Plan
 from .prompts import Assignment, Brief, Own, compose
 from .seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
@@ -44,12 +45,12 @@ class Streams:
     """Opens and ends the streams of turns. `by_id` holds every turn by chunk id."""
 
     def __init__(
-        self, plan: Plan, channel: Channel, clock: Clock, emitter: Emitter, by_id: dict[str, Turn]
+        self, plan: Plan, channel: Channel, clock: Clock, events: EventStream, by_id: dict[str, Turn]
     ) -> None:
         self._plan = plan
         self._channel = channel
         self._clock = clock
-        self._emitter = emitter
+        self._events = events
         self._by_id = by_id
         self._turns: dict[int, Turn] = {}
         self._jitter = random.Random(plan.nonce)  # noqa: S311 - spreads retries, guards nothing
@@ -149,7 +150,7 @@ class Streams:
     def _failed(self, turn: Turn, attempt: Attempt, error: StreamError) -> Ending:
         reason = f"{turn.model.id}: {error.message} ({error.code})"
         if attempt.content and turn.closed_out:
-            self._emitter.say(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
+            self._events.tell(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
             return Ending.ENDED
         if attempt.content:
             turn.failure, turn.finish_reason = reason, "error"
@@ -159,15 +160,15 @@ class Streams:
         if error.retryable and turn.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
             turn.tries += 1
             turn.phase, turn.retry_at = Phase.RETRYING, now + pause
-            self._emitter.say(f"{turn.agent.name}: {reason}; trying again in {pause:.1f} s", "warning")
+            self._events.tell(f"{turn.agent.name}: {reason}; trying again in {pause:.1f} s", "warning")
             return Ending.RETRY
         if turn.model_index + 1 < len(turn.agent.models):
             turn.model_index, turn.tries = turn.model_index + 1, 0
             turn.phase, turn.retry_at = Phase.RETRYING, now
-            self._emitter.say(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
+            self._events.tell(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
             return Ending.RETRY
         if turn.closed_out:
-            self._emitter.say(f"{turn.agent.name} did not read to the end: {reason}", "warning")
+            self._events.tell(f"{turn.agent.name} did not read to the end: {reason}", "warning")
             return Ending.ENDED
         turn.failure, turn.finish_reason = reason, "error"
         return Ending.FAILED

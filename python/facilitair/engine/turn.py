@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from facilitair_rust import ChunkText
 
 from .. import events as ev
+from ..stream import Figures
 from .budget import Settled, add_usage
 from .plan import PlannedAgent
 from .prompts import Quote, Shown
@@ -114,6 +115,13 @@ class Turn:
     def running(self) -> bool:
         """Whether somebody is waiting for its text right now."""
         return self.phase in (Phase.STREAMING, Phase.STOPPING, Phase.RETRYING, Phase.HOLDING)
+
+    @property
+    def figures(self) -> Figures:
+        """What it used until now, as its completion says it."""
+        waited = self.first_content is not None and self.started is not None
+        ttft = round(self.first_content - self.started, 6) if waited else None  # type: ignore[operator]
+        return Figures(self.usage, self.cost, ttft)
 
     def expose(self, fragments: list[str]) -> None:
         """Record that the author is shown `fragments` now."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from .. import events as ev
-from ..transport import Clock
-from .emitter import Emitter
+from ..clock import Clock
+from ..stream import EventStream
 from .turn import Phase, Turn
 
 SILENCE_S: Final = 2.0
@@ -24,8 +24,8 @@ _STATES: dict[Phase, Literal["waiting", "thinking", "writing", "retrying"]] = {
 class Watch:
     """Knows when something has to be said although nothing happened."""
 
-    def __init__(self, emitter: Emitter, clock: Clock, timeout: float | None) -> None:
-        self._emitter = emitter
+    def __init__(self, events: EventStream, clock: Clock, timeout: float | None) -> None:
+        self._events = events
         self._clock = clock
         now = clock.now()
         self._heartbeat = now + HEARTBEAT_S
@@ -58,12 +58,11 @@ class Watch:
         if now >= self._heartbeat:
             self._heartbeat = now + HEARTBEAT_S
             agents = tuple(_activity(turn, now) for turn in turns)
-            self._emitter.emit(ev.HeartbeatEvent(**self._emitter.stamp(), agents=agents))
+            self._events.say(ev.HeartbeatEvent(agents=agents))
 
     def _thinking(self, turn: Turn, now: float) -> None:
-        self._emitter.emit(
+        self._events.say(
             ev.AgentThinkingEvent(
-                **self._emitter.stamp(),
                 chunk_id=turn.chunk_id,
                 agent=turn.agent.name,
                 message=_message(turn),

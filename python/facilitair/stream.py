@@ -1,0 +1,202 @@
+"""The owner of a run's events: it numbers, stamps and folds them, closes what is open, and ends the stream once.
+
+A live run *says* events without an envelope into it (`say`, `tell`, `end`), and nobody else makes events of that run.
+What was recorded, or comes from a server, keeps its envelope; there `take` checks and folds. In the other direction
+the run is told something through the inbox: `submit` from anywhere on the event loop, `commands` by whoever drives the
+run, before each wait.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from msgspec.structs import replace
+
+from . import events as ev
+from .clock import Clock, VirtualClock
+from .errors import SequenceError
+from .fold import apply
+
+NOBODY: Final = "nobody follows the run any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop the run; it ends with `task_cancelled`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell the viewers something that the run itself does not know."""
+
+    message: str
+    level: ev.Level = "warning"
+
+
+Command: TypeAlias = Cancel | Say
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a chunk used, and the seconds to its first text; `None` is "nobody knows"."""
+
+    usage: ev.Usage | None = None
+    cost_usd: float | None = None
+    ttft_s: float | None = None
+
+
+_UNKNOWN: Final = Figures()
+_NOTHING: Final[Mapping[str, Figures]] = {}
+
+
+@dataclass(slots=True)
+class Inbox:
+    """What a run is told, until whoever drives it takes it. Bounded by what its users do, not by the run."""
+
+    wake: Callable[[], None] | None = None
+    _waiting: list[Command] = field(default_factory=list)
+
+    def put(self, command: Command) -> None:
+        """Add a command, and wake who waits for something else."""
+        self._waiting.append(command)
+        if self.wake is not None:
+            self.wake()
+
+    def take(self) -> list[Command]:
+        """Return all commands, the oldest first."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+
+class EventStream:
+    """The events of one run, in order; see the module. It belongs to one event loop.
+
+    `state` is all of them folded; it may be ahead of what a consumer has been given. It stays `running` until the
+    end, which is the only terminal event and the last event of all.
+    """
+
+    def __init__(self, stream_id: str | None = None, *, after: int = 0) -> None:
+        """Own a new run, or one that has that name; events up to `after` are known, and not wanted."""
+        self.stream_id = uuid.uuid4().hex if stream_id is None else stream_id
+        self.last_seq = after
+        self.state = ev.RunState(stream_id=self.stream_id)
+        self.standing = self.state
+        """The state without the end of the run, for snapshots: the end is an event of its own."""
+        self.inbox = Inbox()
+        self._clock: Clock = VirtualClock()
+        self._start = 0.0
+        self._chunks_begun: dict[str, float] = {}
+        self._queue: list[ev.AnyEvent] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event was said; nothing follows it."""
+        return self.state.status != "running"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock.now() - self._start
+
+    # --- what a run says -------------------------------------------------------------------------------------------
+
+    def begin(self, clock: Clock, wake: Callable[[], None]) -> None:
+        """Count time from now on `clock`; `wake` is called when there is a new command."""
+        self._clock, self._start = clock, clock.now()
+        self.inbox.wake = wake
+
+    def say(self, event: ev.AnyEvent) -> None:
+        """Number, stamp, fold and queue an event. Raises `SequenceError` after the end: a mistake of the caller."""
+        if self.ended:
+            raise SequenceError(f"{type(event).__name__} cannot follow the end of the run")
+        ts, seq = round(self.elapsed, 6), self.last_seq + 1
+        event = replace(event, stream_id=self.stream_id, seq=seq, ts=ts)
+        if isinstance(event, ev.ChunkStartedEvent):
+            self._chunks_begun[event.chunk_id] = event.ts
+        self._fold(event)
+        self._queue.append(event)
+
+    def tell(self, message: str, level: ev.Level = "info") -> None:
+        """Say something in words."""
+        self.say(ev.SystemMessageEvent(message=message, level=level))
+
+    def close_chunk(self, chunk_id: str, finish_reason: str, figures: Figures = _UNKNOWN) -> None:
+        """Say the last, empty, `token_stream` of a chunk that was started, and `chunk_completed`."""
+        chunk = self.state.chunks[chunk_id]
+        self.say(ev.TokenStreamEvent(chunk_id=chunk_id, agent=chunk.agent, tokens="", is_final=True))
+        self.say(
+            ev.ChunkCompletedEvent(
+                chunk_id=chunk_id,
+                agent=chunk.agent,
+                content=chunk.text,
+                finish_reason=finish_reason,
+                usage=figures.usage,
+                cost_usd=figures.cost_usd,
+                ttft_s=figures.ttft_s,
+                duration_s=round(self.elapsed - self._chunks_begun[chunk_id], 6),
+            )
+        )
+
+    def close_synthesis(self, section: str, finish_reason: str) -> None:
+        """Say `synthesis_completed`, also for one that has no text."""
+        synthesis = self.state.syntheses.get(section, ev.SynthesisState(section=section))
+        self.say(
+            ev.SynthesisCompletedEvent(
+                section=section,
+                content=synthesis.text,
+                finish_reason=finish_reason,
+                points=synthesis.points,
+                confidence=synthesis.confidence,
+            )
+        )
+
+    def end(
+        self, end: ev.TerminalEvent, finish_reason: str = "error", figures: Mapping[str, Figures] = _NOTHING
+    ) -> None:
+        """Close what is open, for `finish_reason`, and say the end; a second end says nothing.
+
+        `figures` are what is known of open chunks, by id.
+        """
+        if self.ended:
+            return
+        for chunk_id in [c.chunk_id for c in self.state.chunks.values() if c.status == "running"]:
+            self.close_chunk(chunk_id, finish_reason, figures.get(chunk_id, _UNKNOWN))
+        for section in [s.section for s in self.state.syntheses.values() if s.status == "running"]:
+            self.close_synthesis(section, finish_reason)
+        self.say(end)
+
+    def drain(self) -> list[ev.AnyEvent]:
+        """Return the events that nobody has been given yet."""
+        events, self._queue = self._queue, []
+        return events
+
+    # --- what comes from elsewhere ---------------------------------------------------------------------------------
+
+    def take(self, event: ev.AnyEvent | ev.UnknownEvent) -> bool:
+        """Check and fold an event that has its envelope; return whether it is new.
+
+        Raises `SequenceError` when events before it are missing, or the run has ended.
+        """
+        if isinstance(event, ev.UnknownEvent):
+            self.last_seq = max(self.last_seq, event.seq)
+            return True
+        if event.seq <= self.last_seq:
+            return False
+        if self.ended:
+            raise SequenceError(f"event {event.seq} follows the end of the run, which was {self.last_seq}")
+        first = event.seq if event.first_seq is None else event.first_seq
+        if first > self.last_seq + 1 and not isinstance(event, ev.StateSnapshotEvent):
+            raise SequenceError(f"event {first} follows {self.last_seq}: what is between them is missing")
+        self._fold(event)
+        return True
+
+    def _fold(self, event: ev.AnyEvent) -> None:
+        self.last_seq = event.seq
+        self.state = apply(self.state, event)
+        if not isinstance(event, ev.TERMINAL):
+            self.standing = self.state
