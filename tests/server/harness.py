@@ -15,6 +15,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from facilitair import Client, Config
 from facilitair import events as ev
 from facilitair.config import AgentConfig, PriceConfig, ServerConfig, StrategyConfig
+from facilitair.server.directory import RunRecord
 from facilitair.server.reporting import ErrorHook
 from facilitair.server.runs import Runs
 from facilitair.server.serving import Server, listen, make_server
@@ -67,6 +68,16 @@ class Served:
     async def events(self, stream_id: str, after: int | None = None) -> list[ev.AnyEvent]:
         """Return all events of a stream behind `after`."""
         return [event async for _, event in self.watch(stream_id, after)]
+
+
+def folded(record: RunRecord) -> ev.RunState:
+    """Return the run as its log has it; in memory that never waits."""
+    try:
+        record.log.state().send(None)
+    except StopIteration as returned:
+        state: ev.RunState = returned.value
+        return state
+    raise AssertionError("the log waits")
 
 
 def known(data: str | bytes) -> ev.AnyEvent:

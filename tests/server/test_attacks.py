@@ -112,7 +112,7 @@ def test_no_route_opens_without_the_key_in_a_header(headers: dict[str, str], que
                 assert response.headers["www-authenticate"] == "Bearer"
                 assert KEY not in response.text
             assert await handshake(at, f"/api/stream/ws{query}", **headers) == 403
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 
@@ -128,7 +128,7 @@ def test_a_name_that_was_rebound_to_this_machine_reaches_nothing() -> None:
                 assert response.status_code == 403, (method, path)
             assert await handshake(at, name="evil.example", **{"X-API-Key": KEY}) == 403
             assert await handshake(at, name="127.0.0.1.nip.io", **{"X-API-Key": KEY}) == 403
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 
@@ -142,7 +142,7 @@ def test_a_page_of_another_origin_starts_nothing(kind: str) -> None:
                 assert response.status_code == 403
             response = await client.get("/api/collaborate/stream", params={"task": "Sort"})
             assert response.status_code == 403
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 
@@ -223,7 +223,7 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(head: str) -> None:
             status, body = await raw(at, f"{head}\r\nX-API-Key: {KEY}\r\n\r\n".encode())
             assert 400 <= status < 600, body
             assert "facilitair/balanced" not in body
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 
@@ -275,7 +275,7 @@ def test_a_ticket_opens_one_stream_once_and_does_nothing_else() -> None:
                 assert (await client.post(f"{path}?ticket={await ticket()}", json=body)).status_code == 401
             start = f"/api/collaborate/stream?task=Sort&stream_id={stream_id}&ticket={await ticket()}"
             assert (await client.get(start)).status_code == 403
-            assert len(at.runs.records()) == 2
+            assert len(at.runs.directory.records()) == 2
 
             used = f"/api/stream/ws?stream_id={stream_id}&ticket={await ticket()}"
             async with websockets.connect(socket_address(at, used)) as socket:
@@ -432,7 +432,7 @@ def test_a_body_that_is_too_large_is_refused_however_it_comes() -> None:
                     await socket.recv()
             assert error.value.rcvd is not None
             assert error.value.rcvd.code == 1009
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 
@@ -498,7 +498,7 @@ def test_a_json_bomb_is_a_mistake_of_the_client(name: str) -> None:
                 await socket.send('{"type": "cancel", "stream_id": "x"}')
                 assert json.loads(await socket.recv())["problem"]["status"] == 404
             assert (await at.http.get("/healthz")).status_code == 200
-            assert at.runs.records() == []
+            assert at.runs.directory.records() == []
 
     asyncio.run(run())
 

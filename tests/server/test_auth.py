@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from facilitair.errors import ConfigError, Forbidden, NotFound, UsageError
 from facilitair.secrets import Secret, redact
 from facilitair.server import problems
 from facilitair.server.auth import Keyring, Principal, install_doors, principal, principal_id
+from facilitair.server.directory import MemoryDirectory
 from facilitair.server.reporting import Reporter
 from facilitair.server.settings import server_settings
 from facilitair.server.tickets import MOST_PER_OWNER, Tickets
@@ -27,15 +29,16 @@ OTHER = "second-key-012345678"
 WITH_KEY = {"X-API-Key": KEY}
 
 
-def client_of(host: str = "127.0.0.1", **table: object) -> tuple[TestClient, Tickets]:
-    """Return a client of an application with one route behind the doors, and its tickets."""
+def client_of(host: str = "127.0.0.1", **table: object) -> tuple[TestClient, MemoryDirectory]:
+    """Return a client of an application with one route behind the doors, and the directory that gives tickets."""
     settings = server_settings(
         Config(server=msgspec.convert({"host": host, **table}, ServerConfig)),
         {"FACILITAIR_SERVER_KEYS": f"{KEY} {OTHER}"},
     )
     app = FastAPI()
     problems.install(app, Reporter())
-    doors = install_doors(app, settings)
+    directory = MemoryDirectory(settings)
+    install_doors(app, settings, directory)
 
     @app.get("/streams/{stream_id}")
     async def stream(stream_id: str, who: Annotated[Principal, Depends(principal)]) -> str:
@@ -53,7 +56,7 @@ def client_of(host: str = "127.0.0.1", **table: object) -> tuple[TestClient, Tic
         await websocket.send_text(who.id)
         await websocket.close()
 
-    return TestClient(app, base_url="http://127.0.0.1:8420"), doors.tickets
+    return TestClient(app, base_url="http://127.0.0.1:8420"), directory
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -235,15 +238,16 @@ def test_tickets_are_bounded_for_each_owner() -> None:
 
 
 def test_a_ticket_only_looks() -> None:
-    client, tickets = client_of()
+    client, directory = client_of()
 
-    refused = client.post(f"/streams/1?ticket={tickets.issue('me', '1')}")
+    def ticket() -> str:
+        return asyncio.run(directory.issue_ticket("me", "1"))
+
+    refused = client.post(f"/streams/1?ticket={ticket()}")
 
     assert refused.status_code == 401
-    assert client.get(f"/streams/1?ticket={tickets.issue('me', '1')}").json() == "me"
-    with client.websocket_connect(
-        f"ws://127.0.0.1:8420/ws?stream_id=1&ticket={tickets.issue('me', '1')}"
-    ) as socket:
+    assert client.get(f"/streams/1?ticket={ticket()}").json() == "me"
+    with client.websocket_connect(f"ws://127.0.0.1:8420/ws?stream_id=1&ticket={ticket()}") as socket:
         assert socket.receive_text() == "me"
     with pytest.raises(NotFound):
         Principal("me", "1").check_stream("2")

@@ -16,13 +16,14 @@ from facilitair import Client, Config
 from facilitair.clock import MonotonicClock
 from facilitair.config import ServerConfig
 from facilitair.errors import ConfigError, FacilitairError
-from facilitair.server.limits import Limits
+from facilitair.server.directory import MemoryDirectory
 from facilitair.server.reporting import Reporter, hook_from
-from facilitair.server.runs import Runs, TaskSpec
+from facilitair.server.runs import Runs
+from facilitair.server.schemas import Call
 from facilitair.transport import Channel
 from tests.live import until
 
-from .harness import BRIEF, served
+from .harness import BRIEF, folded, served
 
 Told = list[tuple[BaseException, Mapping[str, str]]]
 
@@ -32,6 +33,9 @@ class Broken:
 
     def open(self, request: object) -> NoReturn:
         raise ZeroDivisionError("a mistake")
+
+    def wake(self) -> None:
+        pass
 
     async def aclose(self) -> None:
         pass
@@ -52,11 +56,11 @@ def test_a_run_that_a_mistake_stopped_is_reported() -> None:
         reporter = Reporter(lambda error, where: told.append((error, where)))
         async with (
             Client(Config(), env={}, transport=BrokenTransport()) as client,
-            Runs(client, settings, Limits(settings), reporter=reporter) as runs,
+            Runs(client, settings, MemoryDirectory(settings), reporter=reporter) as runs,
         ):
-            record = await runs.start(TaskSpec("Sort a list"), "somebody")
+            record = await runs.start(Call("Sort a list", None, {}), "somebody")
             await until(lambda: runs.active() == 0)
-            assert record.state.error_code == "internal"
+            assert folded(record).error_code == "internal"
             return record.stream_id
 
     stream_id = asyncio.run(run())

@@ -27,7 +27,7 @@ def test_runs_tokens_and_first_tokens_are_counted() -> None:
             await server.http.post("/api/stream/task", json={"task": "a", "models": "nobody/none"})
             await until(lambda: server.runs.active() == 0)
             found = await scraped(server)
-            events = sum(record.log.last_seq for record in server.runs.records())
+            events = sum(record.log.last_seq for record in server.runs.directory.records())
 
         assert found['facilitair_runs_total{status="completed"}'] == 1
         assert found['facilitair_runs_total{status="cancelled"}'] == 1
@@ -45,7 +45,7 @@ def test_gauges_show_what_is_going_on() -> None:
     async def run() -> None:
         async with served() as server:
             stream_id = await server.start(STEADY)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             async with server.http.stream("GET", f"/api/stream/events/{stream_id}"):
                 await until(lambda: record.viewers == 1)
                 found = await scraped(server)

@@ -15,7 +15,7 @@ from facilitair import events as ev
 from facilitair.fold import fold
 from tests.live import until
 
-from .harness import BRIEF, KEY, OTHER_KEY, STEADY, Served, check, known, served
+from .harness import BRIEF, KEY, OTHER_KEY, STEADY, Served, check, folded, known, served
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ def test_a_run_is_started_and_watched() -> None:
             await send(websocket, type="task", **BRIEF)
             events = await rest(websocket)
             check(events)
-            assert fold(events) == server.runs.records()[0].state
+            assert fold(events) == folded(server.runs.directory.records()[0])
             assert fold(await server.events(events[0].stream_id)) == fold(events)
 
     asyncio.run(run())
@@ -67,7 +67,7 @@ def test_a_connection_that_broke_is_gone_on_from(in_url: bool) -> None:
                         if isinstance(seen[-1], ev.TERMINAL):
                             break
             check(seen)
-            assert fold(seen) == server.runs.records()[0].state
+            assert fold(seen) == folded(server.runs.directory.records()[0])
 
     asyncio.run(run())
 
@@ -93,7 +93,7 @@ def test_cancel_reaches_the_provider_and_leaving_does_not() -> None:
     async def run() -> None:
         async with served() as server:
             stream_id = await server.start(STEADY)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             async with connected(server, f"?stream_id={stream_id}") as websocket:
                 await websocket.recv()
             await until(lambda: record.viewers == 0)
@@ -115,7 +115,7 @@ def test_unsubscribing_ends_the_events() -> None:
     async def run() -> None:
         async with served() as server, connected(server) as websocket:
             stream_id = await server.start(STEADY)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             await send(websocket, type="subscribe", stream_id=stream_id)
             await websocket.recv()
             await send(websocket, type="unsubscribe", stream_id=stream_id)

@@ -48,7 +48,7 @@ def test_a_cancel_closes_every_connection_to_the_provider_soon(
     async def run() -> None:
         async with served() as at:
             stream_id = await at.start(body)
-            (record,) = at.runs.records()
+            (record,) = at.runs.directory.records()
             writing = 0 if body is MUTE else 20
             await until(lambda: at.simulator.open_streams >= streams and at.simulator.steps >= writing)
             opened = at.simulator.open_streams

@@ -21,7 +21,7 @@ from facilitair.config import ServerConfig
 from facilitair.fold import apply, fold
 from tests.live import until
 
-from .harness import BRIEF, KEY, MUTE, OTHER_KEY, STEADY, Served, check, known, served
+from .harness import BRIEF, KEY, MUTE, OTHER_KEY, STEADY, Served, check, folded, known, served
 
 
 async def watched(
@@ -92,7 +92,7 @@ def test_who_reconnects_again_and_again_folds_to_the_source(seed: int) -> None:
             state = ev.RunState()
             for event in seen:
                 state = apply(state, event)
-            assert state == server.runs.records()[0].state
+            assert state == folded(server.runs.directory.records()[0])
 
     asyncio.run(run())
 
@@ -117,13 +117,13 @@ def test_who_fell_behind_the_ring_gets_the_state_and_goes_on() -> None:
     async def run() -> None:
         async with served(ServerConfig(port=0, ring_events=20), speed=10) as server:
             stream_id = await server.start()
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             await until(lambda: record.log.ended)
             late = await server.events(stream_id)
 
         assert isinstance(late[0], ev.StateSnapshotEvent)
         check(late)
-        assert fold(late) == record.state
+        assert fold(late) == folded(record)
 
     asyncio.run(run())
 
@@ -161,7 +161,7 @@ def test_a_run_goes_on_when_its_viewers_leave() -> None:
     async def run() -> None:
         async with served() as server:
             stream_id = await server.start(STEADY)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             await watched(server, stream_id, 20)
             await until(lambda: record.viewers == 0)
             left_at = record.log.last_seq
@@ -176,7 +176,7 @@ def test_a_viewer_that_reads_nothing_slows_nobody_and_costs_nothing() -> None:
         settings = ServerConfig(port=0, ring_events=200, ring_bytes=100_000)
         async with served(settings, speed=20, send_buffer=8192) as server:
             stream_id = await server.start(STEADY)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             address = urlsplit(server.url)
             request = (
                 f"GET /api/stream/events/{stream_id} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n"
@@ -188,9 +188,9 @@ def test_a_viewer_that_reads_nothing_slows_nobody_and_costs_nothing() -> None:
                 await until(lambda: record.viewers == 1)
                 reader = await server.events(stream_id)
                 assert record.viewers == 1, "the stalled one is still there"
-                assert len(record.log) <= 200
-                assert record.log.bytes <= 100_000 or len(record.log) == 1
-                assert fold(reader) == record.state
+                assert record.log.held.events <= 200
+                assert record.log.held.bytes <= 100_000 or record.log.held.events == 1
+                assert fold(reader) == folded(record)
             await until(lambda: record.viewers == 0)
 
     asyncio.run(run())
@@ -244,7 +244,7 @@ def test_an_idempotency_key_starts_one_run() -> None:
             assert {*at_once, later} == {later}
             assert other_owner != later
             assert other_task.status_code == 409
-            assert len(server.runs.records()) == 2
+            assert len(server.runs.directory.records()) == 2
 
     asyncio.run(run())
 
@@ -277,16 +277,17 @@ def test_one_call_starts_one_run_however_often_it_reconnects() -> None:
                             headers["Last-Event-ID"] = f"{seen[-1].stream_id}:{seen[-1].seq}"
                             if len(seen) % 15 == 0:
                                 break
-            assert len(server.runs.records()) == 1
+            assert len(server.runs.directory.records()) == 1
             assert [event.seq for event in seen][:5] == [1, 2, 3, 4, 5]
             assert all((b.first_seq or b.seq) == a.seq + 1 for a, b in pairwise(seen))
-            server.runs.records()[0].cancel("enough")
+            record = server.runs.directory.records()[0]
+            await server.runs.directory.cancel(record.stream_id, record.owner, "enough")
             await until(lambda: server.runs.active() == 0)
-            record = server.runs.records()[0]
+            record = server.runs.directory.records()[0]
             headers["Last-Event-ID"] = f"{record.stream_id}:{record.log.last_seq}"
             over = await server.http.get(url, params=params, headers=headers)
             assert over.status_code == 204
-            assert len(server.runs.records()) == 1
+            assert len(server.runs.directory.records()) == 1
 
     asyncio.run(run())
 
@@ -296,7 +297,7 @@ def test_other_names_of_fields_are_taken() -> None:
         async with served() as server:
             body = {**BRIEF, "preferred_language": "Rust", "session_id": "mine"}
             answer = (await server.http.post("/api/stream/task", json=body)).json()
-            assert server.runs.records()[0].state.context == {"language": "Rust"}
+            assert folded(server.runs.directory.records()[0]).context == {"language": "Rust"}
         assert answer["session_id"] == "mine"
         assert answer["estimated_time"] == answer["estimated_time_s"]
 
@@ -310,7 +311,7 @@ def test_what_ended_long_ago_is_gone() -> None:
     async def run() -> None:
         async with served(ServerConfig(port=0, keep_s=0.05)) as server:
             stream_id = await server.start()
-            await until(lambda: not server.runs.records() and not server.runs.active())
+            await until(lambda: not server.runs.directory.records() and not server.runs.active())
             for path in (f"/api/stream/events/{stream_id}", f"/api/stream/status/{stream_id}"):
                 answer = await server.http.get(path)
                 assert answer.status_code == 410

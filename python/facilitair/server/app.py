@@ -17,6 +17,7 @@ from ..client import Client
 from ..errors import TooLarge
 from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
+from .directory import MemoryDirectory
 from .logs import RunLog
 from .reporting import ErrorHook, Reporter
 from .runs import Runs
@@ -86,8 +87,11 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with runs:
-            yield
+        try:
+            async with runs:
+                yield
+        finally:
+            directory.close()
 
     app = FastAPI(
         title="Facilitair",
@@ -101,9 +105,10 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
     )
     problems.install(app, reporter)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
-    doors = install_doors(app, settings)
+    directory = MemoryDirectory(settings)
+    install_doors(app, settings, directory)
     app.add_middleware(Reports, reporter=reporter)
-    runs = Runs(client, settings, doors.limits, [counters, RunLog(), Tracing()], reporter)
+    runs = Runs(client, settings, directory, [counters, RunLog(), Tracing()], reporter)
     app.state.runs = runs
     counters.observe(runs)
 
@@ -114,7 +119,7 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
 
     app.include_router(streams.router(runs, settings))
     app.include_router(sockets.router(runs))
-    app.include_router(ticket_router(runs, settings, doors))
+    app.include_router(ticket_router(directory, settings))
     app.include_router(openai_api.router(runs, settings, client.config))
     app.include_router(metrics.router(counters))
     return app

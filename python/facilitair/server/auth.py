@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocketException, status
@@ -29,13 +29,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 from ..secrets import Secret
-from .limits import Limits
+from .directory import Directory
 from .problems import documented, log_refusal, response_to
 from .settings import ServerSettings
-from .tickets import Tickets
-
-if TYPE_CHECKING:
-    from .runs import Runs
 
 _LONGEST_KEY: Final = 4096
 # Answers repeat what was asked; a browser shall never take one for a page, nor show one within a page.
@@ -107,13 +103,12 @@ class Doors:
     """What the dependencies of this module need; one for each application, in `app.state.doors`."""
 
     keyring: Keyring
-    tickets: Tickets
-    limits: Limits
+    directory: Directory
 
 
-def install_doors(app: FastAPI, settings: ServerSettings) -> Doors:
+def install_doors(app: FastAPI, settings: ServerSettings, directory: Directory) -> None:
     """Put `app.state.doors` in place, and the guard (with CORS inside, when configured) before all routes."""
-    app.state.doors = Doors(Keyring(settings.keys), Tickets(settings.ticket_s), Limits(settings))
+    app.state.doors = Doors(Keyring(settings.keys), directory)
     if settings.cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 
@@ -125,8 +120,6 @@ def install_doors(app: FastAPI, settings: ServerSettings) -> Doors:
             expose_headers=["Retry-After"],
         )
     app.add_middleware(Guard, settings=settings)
-    doors: Doors = app.state.doors
-    return doors
 
 
 async def principal(
@@ -139,7 +132,7 @@ async def principal(
     Raises `Unauthorized` or `Busy`; before a WebSocket is accepted, that is a refusal of the handshake.
     """
     try:
-        return _admitted(connection)
+        return await _admitted(connection)
     except Problem as problem:
         if connection.scope["type"] == "websocket":
             log_refusal(problem, connection.scope["path"])
@@ -147,12 +140,12 @@ async def principal(
         raise
 
 
-def _admitted(connection: HTTPConnection) -> Principal:
+async def _admitted(connection: HTTPConnection) -> Principal:
     doors: Doors = connection.app.state.doors
-    owner = _shown_key(connection, doors) or _shown_ticket(connection, doors)
+    owner = _shown_key(connection, doors) or await _shown_ticket(connection, doors)
     if owner is None:
         raise Unauthorized(_advice(connection))
-    doors.limits.count_request(owner.id)
+    await doors.directory.count_request(owner.id)
     return owner
 
 
@@ -165,14 +158,14 @@ def _shown_key(connection: HTTPConnection, doors: Doors) -> Principal | None:
     return doors.keyring.find(shown.strip())
 
 
-def _shown_ticket(connection: HTTPConnection, doors: Doors) -> Principal | None:
+async def _shown_ticket(connection: HTTPConnection, doors: Doors) -> Principal | None:
     """A ticket is for looking at one stream, which the path or the query names."""
     ticket = connection.query_params.get("ticket")
     looks = connection.scope["type"] == "websocket" or connection.scope["method"] == "GET"
     stream_id = connection.path_params.get("stream_id") or connection.query_params.get("stream_id")
     if not ticket or not looks or not stream_id:
         return None
-    owner = doors.tickets.redeem(ticket, stream_id)
+    owner = await doors.directory.redeem_ticket(ticket, stream_id)
     return None if owner is None else Principal(owner, stream_id)
 
 
@@ -202,14 +195,14 @@ class TicketReply(BaseModel):
     expires_in: float
 
 
-def ticket_router(runs: Runs, settings: ServerSettings, doors: Doors) -> APIRouter:
+def ticket_router(directory: Directory, settings: ServerSettings) -> APIRouter:
     """Return the route that gives tickets."""
     routes = APIRouter(tags=["streams"], responses=documented(400, 401, 403, 404, 410, 413, 422, 429))
 
     @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream, once, without a key")
     async def ticket(body: TicketRequest, who: Annotated[Principal, Depends(principal)]) -> TicketReply:
-        runs.find(body.stream_id, who.id)
-        text = doors.tickets.issue(who.id, body.stream_id)
+        await directory.find(body.stream_id, who.id)
+        text = await directory.issue_ticket(who.id, body.stream_id)
         return TicketReply(ticket=text, stream_id=body.stream_id, expires_in=settings.ticket_s)
 
     return routes

@@ -1,11 +1,11 @@
 """The log of one run's events: what viewers read, each at its own pace.
 
 A viewer is a number, the last `seq` it has, and no queue: a slow one costs nothing and slows nobody. The log keeps the
-newest events in a ring, and all of the run folded into its state; who has fallen behind the ring gets the state and
-goes on from there. `EventLog` is all that the rest of the server knows, so that a log shared by several servers can
-take its place.
+newest events in a ring and the run's folded state beside it; who has fallen behind the ring gets the state and goes on
+from there. `EventLog` is all that the rest of the server knows, so that a log shared by several servers can take the
+place of `MemoryLog`; `tests/server/test_log.py` is what such a one has to pass.
 
-Every event that `read` returns completes a prefix of the stream: who has it has all before it, so its `seq` alone says
+Every event that `follow` gives completes a prefix of the stream: who has it has all before it, so its `seq` alone says
 where to go on. Therefore only deltas that follow each other directly are merged. Merging around the deltas of other
 agents would leave, after a cut between two deliveries, gaps that no single number can name.
 """
@@ -13,12 +13,14 @@ agents would leave, after a cut between two deliveries, gaps that no single numb
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from copy import copy
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 
 from .. import events as ev
+from ..errors import LeaseLostError, SequenceError
 from ..fold import apply
 
 RING_EVENTS: Final = 10_000
@@ -26,15 +28,51 @@ RING_BYTES: Final = 4 * 1024 * 1024
 READ_LIMIT: Final = 256
 _EVENT_BYTES: Final = 400  # an event and its place in the ring, without its text
 _COMPACT_AT: Final = 1024
+_PLACES_KEPT: Final = 8
+_T = TypeVar("_T")
+
+
+class Batch:
+    """Some events that follow each other. Viewers at the same place are given the same batch, and share what an
+    encoder made of it. An empty one says that nothing came for a while."""
+
+    __slots__ = ("_made", "events")
+
+    def __init__(self, events: Sequence[ev.AnyEvent] = ()) -> None:
+        self.events = events
+        self._made: dict[Callable[[Sequence[ev.AnyEvent]], object], object] = {}
+
+    def made(self, encode: Callable[[Sequence[ev.AnyEvent]], _T]) -> _T:
+        """Return what `encode` makes of the events; it is called once."""
+        if encode not in self._made:
+            self._made[encode] = encode(self.events)
+        return cast("_T", self._made[encode])
+
+
+NOTHING: Final = Batch()
+
+
+class Held(NamedTuple):
+    """What a log keeps in this process."""
+
+    events: int
+    bytes: int
+
+
+class Writer(Protocol):
+    """The lease on a log: only who took it last can append."""
+
+    async def append(self, events: Sequence[ev.AnyEvent], standing: ev.RunState) -> None:
+        """Add the next events. `standing` is the run folded with them but without its end (`EventStream.standing`);
+        it stays the caller's, who changes it only to append more.
+
+        Raises `SequenceError` when the first is not the next or the run has ended, and `LeaseLostError`.
+        """
+        ...
 
 
 class EventLog(Protocol):
     """One run's events, in order."""
-
-    @property
-    def state(self) -> ev.RunState:
-        """All events folded. Belongs to the log: copy it before the next event is appended."""
-        ...
 
     @property
     def last_seq(self) -> int:
@@ -46,103 +84,188 @@ class EventLog(Protocol):
         """Whether the terminal event has been appended."""
         ...
 
-    def append(self, event: ev.AnyEvent) -> None:
-        """Add the next event. Raises `ValueError` when its number is not the next, or after a terminal event."""
+    @property
+    def held(self) -> Held:
+        """How many events it keeps in this process, and about how many bytes these take."""
         ...
 
-    def read(self, after: int, limit: int = READ_LIMIT) -> list[ev.AnyEvent]:
-        """Return what follows `after`, from at most `limit` events; deltas that follow each other are merged.
+    def writer(self) -> Writer:
+        """Take the lease."""
+        ...
 
-        When `after` lies before the ring, the first event is a `state_snapshot` that holds all up to its `seq`.
+    def follow(self, after: int, idle_s: float | None = None) -> AsyncGenerator[Batch]:
+        """Yield what follows `after`, as it comes, until the end of the run; deltas that follow each other are merged.
+
+        When `after` lies before the ring, the first event is a `state_snapshot` that holds all up to its `seq`. After
+        `idle_s` seconds without an event, `NOTHING` is yielded.
         """
         ...
 
-    async def wait(self, after: int) -> None:
-        """Return when there is something after `after`, or the run has ended."""
+    async def state(self) -> ev.RunState:
+        """Return the run as folded so far; it is not to be changed."""
         ...
 
 
 class MemoryLog:
-    """A log in this process. The ring holds at most `ring_events` events and about `ring_bytes` bytes."""
+    """A log in this process. The ring holds at most `ring_events` events and about `ring_bytes` bytes; a batch is made
+    of at most `read_limit` events."""
 
-    def __init__(self, ring_events: int = RING_EVENTS, ring_bytes: int = RING_BYTES) -> None:
-        self.state = ev.RunState()
+    def __init__(
+        self, ring_events: int = RING_EVENTS, ring_bytes: int = RING_BYTES, read_limit: int = READ_LIMIT
+    ) -> None:
         self.last_seq = 0
-        self.ended = False
         self._ring: list[ev.AnyEvent] = []
-        self._sizes: list[
-            int
-        ] = []  # about how many bytes each takes; pairs would be objects for the collector
+        # About how many bytes each takes; pairs would be objects for the collector.
+        self._sizes: list[int] = []
         self._first = 0  # where in `_ring` the oldest event stands; those before it are forgotten
         self._bytes = 0
         self._most_events = ring_events
         self._most_bytes = ring_bytes
+        self._read_limit = read_limit
+        self._standing = ev.RunState()
         self._end: ev.TerminalEvent | None = None
-        self._before_end: ev.RunState | None = None
-        self._more = asyncio.Event()
-        self._waiting = 0
+        self._lease = 0
+        self._read: dict[int, Batch] = {}  # what follows a place, since the last append
+        self._waiting: dict[asyncio.Future[bool], None] = {}
 
     @property
-    def bytes(self) -> int:
-        """About how much memory the ring takes."""
-        return self._bytes
+    def ended(self) -> bool:
+        """Whether the terminal event has been appended."""
+        return self._end is not None
 
-    def __len__(self) -> int:
-        return len(self._ring) - self._first
+    @property
+    def held(self) -> Held:
+        """What the ring keeps; see `EventLog.held`."""
+        return Held(len(self._ring) - self._first, self._bytes)
 
-    def append(self, event: ev.AnyEvent) -> None:
-        """Add the next event; see `EventLog.append`."""
-        if self.ended or event.seq != self.last_seq + 1:
-            raise ValueError(f"event {event.seq} cannot follow {self.last_seq} (ended: {self.ended})")
-        if isinstance(event, ev.TERMINAL):
-            self.ended, self._end = True, event
-            self._before_end = copy(self.state)  # a terminal event changes no more than attributes
-        self.state = apply(self.state, event)
-        self.last_seq = event.seq
-        size = _size(event)
-        self._ring.append(event)
-        self._sizes.append(size)
-        self._bytes += size
+    def writer(self) -> MemoryWriter:
+        """Take the lease; see `EventLog.writer`."""
+        self._lease += 1
+        return MemoryWriter(self, self._lease)
+
+    async def state(self) -> ev.RunState:
+        """Return the run as folded so far; see `EventLog.state`."""
+        return self._standing if self._end is None else apply(self._standing, self._end)
+
+    async def follow(self, after: int, idle_s: float | None = None) -> AsyncGenerator[Batch]:
+        """Yield what follows `after`; see `EventLog.follow`."""
+        patience = None if idle_s is None else _Patience(idle_s)
+        try:
+            while True:
+                if self.last_seq > after:
+                    batch = self._after(after)
+                    after = batch.events[-1].seq
+                    yield batch
+                elif self._end is not None:
+                    return
+                elif not await self._more(patience):
+                    yield NOTHING
+        finally:
+            if patience is not None:
+                patience.end()
+
+    def _append(self, lease: int, events: Sequence[ev.AnyEvent], standing: ev.RunState) -> None:
+        if lease != self._lease:
+            raise LeaseLostError("another writer has taken this run's log over; this one must stop.")
+        for event in events:
+            if self._end is not None or event.seq != self.last_seq + 1:
+                raise SequenceError(f"event {event.seq} cannot follow {self.last_seq} (ended: {self.ended})")
+            if isinstance(event, ev.TERMINAL):
+                self._end = event
+            self.last_seq = event.seq
+            size = _size(event)
+            self._ring.append(event)
+            self._sizes.append(size)
+            self._bytes += size
+        self._standing = standing
         self._forget()
-        if self._waiting:
-            self._more.set()
-            self._more = asyncio.Event()
+        self._read.clear()
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(True)
 
-    def read(self, after: int, limit: int = READ_LIMIT) -> list[ev.AnyEvent]:
-        """Return what follows `after`; see `EventLog.read`."""
-        oldest = self.last_seq - len(self) + 1
-        if after >= self.last_seq:
-            return []
+    def _after(self, after: int) -> Batch:
+        if batch := self._read.get(after):
+            return batch
+        oldest = self.last_seq - (len(self._ring) - self._first) + 1
         if after < oldest - 1:
-            return self._from_snapshot(after)
-        start = self._first + after - oldest + 1
-        return _merged(self._ring[start : start + limit])
+            batch = Batch(self._from_snapshot(after))
+        else:
+            start = self._first + after - oldest + 1
+            batch = Batch(_merged(self._ring[start : start + self._read_limit]))
+        # Nearly all viewers are at a few places near the end; a run that has ended keeps nothing for them.
+        if self._end is None and len(self._read) < _PLACES_KEPT:
+            self._read[after] = batch
+        return batch
 
-    async def wait(self, after: int) -> None:
-        """Return when there is something after `after`; see `EventLog.wait`."""
-        while self.last_seq <= after and not self.ended:
-            self._waiting += 1
-            try:
-                await self._more.wait()
-            finally:
-                self._waiting -= 1
+    async def _more(self, patience: _Patience | None) -> bool:
+        """Wait for an append; false when patience was at its end before."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = None
+        if patience is not None:
+            patience.wait_for(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiting.pop(waiter, None)
 
     def _from_snapshot(self, after: int) -> list[ev.AnyEvent]:
         """Return the state now. The end of a run stays an event of its own, since every stream ends with one."""
-        if self._end is None:
-            return [_snapshot(self.state)]
-        assert self._before_end is not None  # noqa: S101 (kept together with the end)
-        if after >= self._before_end.seq:
+        if self._end is not None and after >= self._standing.seq:
             return [self._end]
-        return [_snapshot(self._before_end), self._end]
+        snapshot = _snapshot(self._standing)
+        return [snapshot] if self._end is None else [snapshot, self._end]
 
     def _forget(self) -> None:
-        while len(self) > self._most_events or (self._bytes > self._most_bytes and len(self) > 1):
+        while len(self._ring) - self._first > self._most_events or (
+            self._bytes > self._most_bytes and len(self._ring) - self._first > 1
+        ):
             self._bytes -= self._sizes[self._first]
             self._first += 1
             if self._first >= _COMPACT_AT:
                 del self._ring[: self._first], self._sizes[: self._first]
                 self._first = 0
+
+
+class MemoryWriter:
+    """The lease on a `MemoryLog`."""
+
+    def __init__(self, log: MemoryLog, lease: int) -> None:
+        self._log = log
+        self._lease = lease
+
+    async def append(self, events: Sequence[ev.AnyEvent], standing: ev.RunState) -> None:
+        """Add the next events; see `Writer.append`."""
+        self._log._append(self._lease, events, standing)
+
+
+class _Patience:
+    """Ends a wait that nothing ended for `idle_s` seconds. One timer for many waits: to arm one for each would cost
+    as much as to send what was waited for."""
+
+    def __init__(self, idle_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._idle_s = idle_s
+        self._since = self._loop.time()
+        self._waiter: asyncio.Future[bool] | None = None
+        self._timer = self._loop.call_later(idle_s, self._look)
+
+    def wait_for(self, waiter: asyncio.Future[bool]) -> None:
+        """Begin to wait."""
+        self._waiter, self._since = waiter, self._loop.time()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now, due = self._loop.time(), self._since + self._idle_s
+        if now >= due:
+            due = now + self._idle_s
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(False)
+        self._timer = self._loop.call_at(due, self._look)
 
 
 def _size(event: ev.AnyEvent) -> int:
@@ -165,12 +288,13 @@ def _copied(chunk: ev.ChunkState) -> ev.ChunkState:
     return chunk
 
 
-_Delta = ev.TokenStreamEvent | ev.SynthesisStreamEvent
+_AnyDelta: TypeAlias = ev.TokenStreamEvent | ev.SynthesisStreamEvent
+_Delta: Final = (ev.TokenStreamEvent, ev.SynthesisStreamEvent)
 
 
 def _merged(events: list[ev.AnyEvent]) -> list[ev.AnyEvent]:
     merged: list[ev.AnyEvent] = []
-    deltas: list[_Delta] = []
+    deltas: list[_AnyDelta] = []
     for event in events:
         if deltas and not _continues(deltas[-1], event):
             merged.append(_joined(deltas))
@@ -184,7 +308,7 @@ def _merged(events: list[ev.AnyEvent]) -> list[ev.AnyEvent]:
     return merged
 
 
-def _continues(last: _Delta, event: ev.AnyEvent) -> bool:
+def _continues(last: _AnyDelta, event: ev.AnyEvent) -> bool:
     """Say whether `event` only adds to the same text; one that cuts text back stands alone."""
     match last, event:
         case ev.TokenStreamEvent(), ev.TokenStreamEvent():
@@ -194,7 +318,7 @@ def _continues(last: _Delta, event: ev.AnyEvent) -> bool:
     return False
 
 
-def _joined(deltas: list[_Delta]) -> _Delta:
+def _joined(deltas: list[_AnyDelta]) -> _AnyDelta:
     first, last = deltas[0], deltas[-1]
     if first is last:
         return first

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
 from .. import events as ev
 from ..secrets import Secret, redact
-from .runs import RunRecord
+from .runs import LiveRun
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -115,29 +116,34 @@ def configure(
 class RunLog:
     """Logs that runs begin and end; a `runs.Listener`."""
 
-    def started(self, record: RunRecord) -> None:
-        """Say nothing: it has no name yet."""
+    def started(self, run: LiveRun) -> None:
+        """Say nothing: it may still be refused."""
 
-    def happened(self, record: RunRecord, event: ev.AnyEvent) -> None:
+    def spoke(self, run: LiveRun) -> None:
+        """Say nothing."""
+
+    def happened(self, run: LiveRun, notable: Sequence[ev.AnyEvent], count: int) -> None:  # noqa: ARG002 - one of many
         """Log the first event."""
-        if isinstance(event, ev.TaskStartedEvent):
+        for event in notable:
+            if not isinstance(event, ev.TaskStartedEvent):
+                continue
             fields: Fields = {
-                "stream_id": record.stream_id,
-                "owner": record.owner,
+                "stream_id": run.stream_id,
+                "owner": run.owner,
                 "strategy": event.strategy,
                 "agents": len(event.agents),
                 "simulated": str(event.simulated).lower(),
             }
             _log.info("run began", extra={"fields": fields})
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, run: LiveRun) -> None:
         """Log how it ended."""
-        state = record.state
+        state = run.state
         fields: Fields = {
-            "stream_id": record.stream_id or None,
-            "owner": record.owner,
-            "status": state.status if record.stream_id else "not begun",
-            "seconds": None if record.ended is None else round(record.ended - record.created, 3),
+            "stream_id": run.stream_id,
+            "owner": run.owner,
+            "status": state.status if run.begun else "not begun",
+            "seconds": round(time.perf_counter() - run.started, 3),
             "cost_usd": state.cost_usd,
             "error": state.error_code,
         }

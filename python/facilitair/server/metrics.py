@@ -6,6 +6,7 @@ Counted is what the events say, so that the numbers agree with what viewers saw.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from .. import events as ev
 from .auth import Principal, principal
 from .problems import documented
-from .runs import RunRecord, Runs
+from .runs import LiveRun, Runs
 
 _SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 
@@ -58,7 +59,6 @@ class Metrics:
             "facilitair_cost_usd", "US dollars of all runs, as far as known.", registry=self.registry
         )
         self._cache = Counter("facilitair_cache", "Answers of the cache.", ["result"], registry=self.registry)
-        self._waiting: set[RunRecord] = set()  # for their first token
         for status in ("completed", "failed", "cancelled"):
             self._runs.labels(status)
 
@@ -69,44 +69,45 @@ class Metrics:
             return Gauge(name, text, registry=self.registry)
 
         gauge("facilitair_runs_active", "Runs going on.").set_function(runs.active)
-        gauge("facilitair_streams_kept", "Runs that can be read.").set_function(lambda: len(runs.records()))
+        records = runs.directory.records
+        gauge("facilitair_streams_kept", "Runs that can be read.").set_function(lambda: len(records()))
         gauge("facilitair_viewers", "Connections that watch a run.").set_function(
-            lambda: sum(record.viewers for record in runs.records())
+            lambda: sum(record.viewers for record in records())
         )
-        gauge("facilitair_log_events", "Events in the rings of all logs.").set_function(
-            lambda: sum(len(record.log) for record in runs.records())
+        gauge("facilitair_log_events", "Events that this server holds of all runs.").set_function(
+            lambda: sum(record.log.held.events for record in records())
         )
         gauge("facilitair_log_bytes", "About how many bytes these take.").set_function(
-            lambda: sum(record.log.bytes for record in runs.records())
+            lambda: sum(record.log.held.bytes for record in records())
         )
 
-    def started(self, record: RunRecord) -> None:
-        """Begin to wait for the first token."""
-        self._waiting.add(record)
+    def started(self, run: LiveRun) -> None:
+        """Nothing can be counted yet."""
 
-    def happened(self, record: RunRecord, event: ev.AnyEvent) -> None:
-        """Count an event."""
-        self._events.inc()
-        match event:
-            case ev.TokenStreamEvent() if record in self._waiting:
-                self._waiting.discard(record)
-                self._first.observe(time.perf_counter() - record.started)
-            case ev.CacheHitEvent():
-                self._cache.labels("hit").inc()
-            case ev.CacheMissEvent():
-                self._cache.labels("miss").inc()
-            case ev.TaskErrorEvent():
-                self._errors.labels(event.code).inc()
+    def spoke(self, run: LiveRun) -> None:
+        """Count the time to the first token."""
+        self._first.observe(time.perf_counter() - run.started)
 
-    def ended(self, record: RunRecord) -> None:
+    def happened(self, run: LiveRun, notable: Sequence[ev.AnyEvent], count: int) -> None:  # noqa: ARG002 - one of many
+        """Count events."""
+        self._events.inc(count)
+        for event in notable:
+            match event:
+                case ev.CacheHitEvent():
+                    self._cache.labels("hit").inc()
+                case ev.CacheMissEvent():
+                    self._cache.labels("miss").inc()
+                case ev.TaskErrorEvent():
+                    self._errors.labels(event.code).inc()
+
+    def ended(self, run: LiveRun) -> None:
         """Count a run."""
-        self._waiting.discard(record)
-        if not record.stream_id:
+        if not run.begun:
             self._refused.inc()
             return
-        state = record.state
+        state = run.state
         self._runs.labels(state.status).inc()
-        self._duration.observe(time.perf_counter() - record.started)
+        self._duration.observe(time.perf_counter() - run.started)
         usage = state.usage or ev.Usage()
         self._tokens.labels("input").inc(usage.input_tokens or 0)
         self._tokens.labels("output").inc(usage.output_tokens or 0)

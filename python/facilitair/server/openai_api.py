@@ -1,9 +1,8 @@
 """`/v1`: each strategy as a model of an OpenAI-compatible server.
 
 The last user message is the task; the messages around it are told to the agents as the context's `conversation`. The
-debate streams as `reasoning_content`, labelled by agent, the answer as `content`. OpenAI's protocol can only append, so
-`content` gets a section when its synthesis stands, in the order of the answer; what is revised after that is followed,
-at the end, by the whole corrected answer. In the debate, text taken back is marked as such.
+debate streams as `reasoning_content`, the answer as `content`; how a run becomes text that is only appended to stands
+in `transcript`.
 
 The client is the owner: when it leaves, the run is stopped. Fields of OpenAI's that steer one model (`temperature`,
 `max_tokens`, `tools`) are accepted and have no effect; what would have to change the form of the answer (`n`,
@@ -14,36 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
-from .. import events as ev
 from ..config import Config
 from ..engine.strategies import BUILT_IN
 from ..errors import NoSuchModel, RunFailed, TooLarge, Unprocessable
-from ..fold import apply
+from ..options import RunOptions
 from .auth import Principal, principal
-from .log import EventLog
+from .directory import RunRecord
 from .problems import documented, documented_headers
-from .runs import RunRecord, Runs, TaskSpec
+from .runs import Runs
+from .schemas import Call, Extras
 from .settings import ServerSettings
-from .streams import SSE_SCHEMA
+from .sse import SCHEMA, EventStreamResponse, left
+from .transcript import Addition, Transcript
 
 PREFIX: Final = "facilitair/"
-STALLED_S: Final = 30.0
+STREAM_HEADER: Final = "X-Facilitair-Stream"
 LEFT: Final = "the client left"
-# An agent takes the floor from another with this many characters, or with the end of its turn.
-_WORTH_A_TURN: Final = 280
 _ELSEWHERE: Final = (
     "base_url",
     "api_base",
@@ -53,9 +48,7 @@ _ELSEWHERE: Final = (
     "extra_headers",
     "headers",
 )
-_HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
-_log = logging.getLogger(__name__)
 
 
 class Part(BaseModel):
@@ -94,19 +87,6 @@ class ResponseFormat(BaseModel):
     type: Literal["text"]
 
 
-class Extras(BaseModel):
-    """What a client can decide beyond OpenAI's fields; see the options of `/api/stream/task`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    preset: str | None = None
-    models: str | dict[str, str] | None = None
-    sections: list[str] | None = None
-    max_cost: float | None = None
-    max_tokens: int | None = None
-    timeout: float | None = None
-
-
 class ChatRequest(BaseModel):
     """A request for an answer."""
 
@@ -127,8 +107,8 @@ class ChatRequest(BaseModel):
                 raise ValueError(f"{name} is the server's own and cannot be given in a request; leave it out")
         return data
 
-    def spec(self, strategy: str, most_characters: int) -> TaskSpec:
-        """Return the task. Raises `Unprocessable` without a user message, `TooLarge`."""
+    def call(self, strategy: str, most_characters: int) -> Call:
+        """Return what is asked for. Raises `Unprocessable` without a user message, `TooLarge`."""
         last = next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
         if last is None:
             raise Unprocessable("messages: there is no user message, so there is no task; add one.")
@@ -142,131 +122,8 @@ class ChatRequest(BaseModel):
             for place, message in enumerate(self.messages)
             if place != last and message.text
         ]
-        return TaskSpec(
-            task=self.messages[last].text,
-            context={"conversation": others} if others else None,
-            strategy=strategy,
-            **self.facilitair.model_dump(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """Text to append, to the debate or to the answer."""
-
-    field: Literal["reasoning_content", "content"]
-    text: str
-
-
-class Transcript:
-    """Turns the events of a run into text that is only ever appended to. Pure: no I/O, no clock."""
-
-    def __init__(self) -> None:
-        self.state = ev.RunState()
-        self._told: dict[str, int] = {}  # by chunk: how much of its text has been told
-        self._settled: dict[str, int] = {}  # by chunk: up to where its text stands in fragments
-        self._speaker: str | None = None  # the chunk that has the floor
-        self._sections = 0
-        self._answer = ""
-
-    def take(self, event: ev.AnyEvent) -> Iterator[Delta]:
-        """Return what the event adds."""
-        self.state = apply(self.state, event)
-        match event:
-            case ev.TaskStartedEvent(simulated=True):
-                yield from self._note("the models of this run are simulated: their text is scripted")
-            case ev.SystemMessageEvent(level="warning" | "error"):
-                yield from self._note(event.message)
-            case ev.TokenStreamEvent() if event.keep is not None:
-                yield from self._cut(event.chunk_id, event.keep, "begins anew here")
-            case ev.FragmentEvent():
-                self._settled[event.chunk_id] = event.end
-                yield from self._tell(event.chunk_id, last=False)
-            case ev.FragmentsRetractedEvent():
-                yield from self._cut(event.chunk_id, event.keep, f"takes this back: {event.reason}")
-            case ev.ChunkCompletedEvent():
-                self._settled[event.chunk_id] = len(event.content)
-                yield from self._tell(event.chunk_id, last=True)
-            case ev.StateSnapshotEvent():
-                for chunk_id, chunk in self.state.chunks.items():
-                    self._settled[chunk_id] = len(chunk.text)
-                    self._told[chunk_id] = min(self._told.get(chunk_id, 0), len(chunk.text))
-                yield from self._stand()
-            case ev.SynthesisCompletedEvent() | ev.TaskProgressEvent():
-                yield from self._stand()
-            case ev.TaskCompletedEvent():
-                yield from self._finish(event.content)
-            case _:
-                pass
-
-    def _tell(self, chunk_id: str, *, last: bool) -> Iterator[Delta]:
-        chunk = self.state.chunks.get(chunk_id)
-        if chunk is None:
-            return
-        new = chunk.text[self._told.get(chunk_id, 0) : self._settled[chunk_id]]
-        interrupts = self._speaker not in (None, chunk_id)
-        if not new.strip() or (interrupts and not last and len(new) < _WORTH_A_TURN):
-            return
-        self._told[chunk_id] = self._settled[chunk_id]
-        if self._speaker != chunk_id:
-            new = self._label(chunk) + new.lstrip("\n")
-            self._speaker = chunk_id
-        yield Delta("reasoning_content", new)
-
-    def _label(self, chunk: ev.ChunkState) -> str:
-        title = next((s.title for s in self.state.sections if s.id == chunk.section), None)
-        place = f" ({title})" if title is not None and len(self.state.sections) > 1 else ""
-        return f"\n\n**{chunk.agent}**{place}:\n"
-
-    def _cut(self, chunk_id: str, keep: int, what: str) -> Iterator[Delta]:
-        self._settled[chunk_id] = min(self._settled.get(chunk_id, 0), keep)
-        if self._told.get(chunk_id, 0) <= keep:
-            return
-        self._told[chunk_id] = keep
-        if chunk := self.state.chunks.get(chunk_id):
-            yield from self._note(f"{chunk.agent} {what}")
-
-    def _note(self, text: str) -> Iterator[Delta]:
-        self._speaker = None
-        yield Delta("reasoning_content", f"\n\n[{' '.join(text.split())}]\n\n")
-
-    def _stand(self) -> Iterator[Delta]:
-        """Tell the next sections whose synthesis stands."""
-        for section in self.state.sections[self._sections :]:
-            synthesis = self.state.syntheses.get(section.id)
-            if synthesis is None or synthesis.status != "completed":
-                return
-            self._sections += 1
-            if synthesis.text:
-                yield from self._append(f"\n\n{synthesis.text}" if self._answer else synthesis.text)
-
-    def _finish(self, content: str) -> Iterator[Delta]:
-        if content.startswith(self._answer):
-            yield from self._append(content[len(self._answer) :])
-        else:
-            yield from self._append(
-                f"\n\n---\n\n**The answer was corrected while it was written. In full:**\n\n{content}"
-            )
-
-    def _append(self, text: str) -> Iterator[Delta]:
-        self._answer += text
-        if text:
-            yield Delta("content", text)
-
-
-async def deltas(log: EventLog, transcript: Transcript) -> AsyncGenerator[Delta]:
-    """Yield what there is to append, until the run has ended."""
-    after = 0
-    while True:
-        events = log.read(after)
-        for event in events:
-            after = event.seq
-            for delta in transcript.take(event):
-                yield delta
-            if isinstance(event, ev.TERMINAL):
-                return
-        if not events:
-            await log.wait(after)
+        options: RunOptions = {**self.facilitair.options(), "strategy": strategy}
+        return Call(self.messages[last].text, {"conversation": others} if others else None, options)
 
 
 def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
@@ -306,10 +163,8 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         responses={
             200: {
                 "description": "A chat completion, or with `stream` its chunks and `[DONE]`.",
-                "content": {"text/event-stream": {"itemSchema": SSE_SCHEMA}},
-                "headers": documented_headers(
-                    {"X-Facilitair-Stream": "The stream with all events of the run."}
-                ),
+                "content": {"text/event-stream": {"itemSchema": SCHEMA}},
+                "headers": documented_headers({STREAM_HEADER: "The stream with all events of the run."}),
             },
             **documented(402, 404, 413, 502, 503, 504, openai=True),
         },
@@ -319,17 +174,23 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
     ) -> Response:
         who.check_may_act()
         strategy = known(body.model)
-        record = await runs.start(body.spec(strategy, settings.max_task_characters), who.id)
-        reply = Reply(record, PREFIX + strategy)
-        if body.stream:
-            usage = body.stream_options is not None and body.stream_options.include_usage
-            return OwnedStream(record, reply.stream(include_usage=usage), settings.heartbeat_s)
-        return await _whole(reply, request)
+        record = await runs.start(body.call(strategy, settings.max_task_characters), who.id)
+        completion = Completion(record, PREFIX + strategy)
+
+        async def stop() -> None:
+            await runs.directory.cancel(record.stream_id, who.id, LEFT)
+
+        if not body.stream:
+            return await _whole(completion, request, stop)
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        pieces = completion.stream(settings.heartbeat_s, include_usage=usage)
+        # The client owns the run: the end of the stream, however it comes, is that of the run.
+        return EventStreamResponse(pieces, {STREAM_HEADER: record.stream_id}, at_end=stop)
 
     return routes
 
 
-class Reply:
+class Completion:
     """A run in OpenAI's words."""
 
     def __init__(self, record: RunRecord, model: str) -> None:
@@ -344,22 +205,26 @@ class Reply:
     async def whole(self) -> dict[str, Any]:
         """Return the completion, once the run has ended. Raises `RunFailed`."""
         texts: dict[str, list[str]] = {"reasoning_content": [], "content": []}
-        async with aclosing(deltas(self.record.log, self._transcript)) as pieces:
-            async for piece in pieces:
-                texts[piece.field].append(piece.text)
+        async for addition in self._additions(None):
+            if addition is not None:
+                texts[addition.field].append(addition.text)
         if failed := self._failure():
             raise failed
         message = {"role": "assistant", **{name: "".join(pieces) for name, pieces in texts.items()}}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
 
-    async def stream(self, *, include_usage: bool) -> AsyncGenerator[bytes]:
-        """Yield the server-sent events of the completion; a failure is an error object before the end."""
+    async def stream(self, heartbeat_s: float, *, include_usage: bool) -> AsyncGenerator[bytes]:
+        """Yield the server-sent events of the completion, and comments while there is nothing to say; a failure is an
+        error object before the end."""
         more: dict[str, Any] = {"usage": None} if include_usage else {}
         yield self._chunk({"role": "assistant", "content": ""}, None, more)
-        async with aclosing(deltas(self.record.log, self._transcript)) as pieces:
-            async for piece in pieces:
-                yield self._chunk({piece.field: piece.text}, None, more)
+        async with aclosing(self._additions(heartbeat_s)) as additions:
+            async for addition in additions:
+                if addition is None:
+                    yield b": keep-alive\n\n"
+                else:
+                    yield self._chunk({addition.field: addition.text}, None, more)
         if failed := self._failure():
             yield _data({"error": failed.as_openai()})
         else:
@@ -369,6 +234,20 @@ class Reply:
                     {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
                 )
         yield _DONE
+
+    async def _additions(self, idle_s: float | None) -> AsyncGenerator[Addition | None]:
+        """Yield what there is to append until the run has ended; `None` when nothing came for `idle_s` seconds."""
+        said = time.monotonic()
+        async with aclosing(self.record.log.follow(0, idle_s)) as batches:
+            async for batch in batches:
+                for event in batch.events:
+                    for addition in self._transcript.take(event):
+                        said = time.monotonic()
+                        yield addition
+                # Events come that say nothing here: heartbeats, fragments of agents who have not the floor.
+                if idle_s is not None and time.monotonic() - said >= idle_s:
+                    said = time.monotonic()
+                    yield None
 
     def _chunk(self, delta: dict[str, str], finish: str | None, more: dict[str, Any]) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -398,86 +277,20 @@ class Reply:
         }
 
 
-class OwnedStream(Response):
-    """A stream whose end, however it comes, is the end of the run too; comments while there is nothing to say."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, record: RunRecord, pieces: AsyncGenerator[bytes], heartbeat_s: float) -> None:
-        super().__init__(headers={**_HEADERS, "X-Facilitair-Stream": record.stream_id})
-        del self.headers["content-length"]
-        self._record = record
-        self._pieces = pieces
-        self._heartbeat_s = heartbeat_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send the stream until its end, or until the client leaves or reads nothing any more."""
-        writing = asyncio.create_task(self._write(send))
-        leaving = asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
-                writing.result()
-        finally:
-            self._record.cancel(LEFT)
-            writing.cancel()
-            leaving.cancel()
-            await asyncio.gather(writing, leaving, return_exceptions=True)
-
-    async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with (
-            aclosing(self._pieces) as pieces,
-            aclosing(_with_signs_of_life(pieces, self._heartbeat_s)) as bodies,
-        ):
-            async for body in bodies:
-                try:
-                    async with asyncio.timeout(STALLED_S):
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                except TimeoutError:
-                    _log.warning(
-                        "stream %s: the client read nothing for %g s", self._record.stream_id, STALLED_S
-                    )
-                    return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _with_signs_of_life(pieces: AsyncGenerator[bytes], heartbeat_s: float) -> AsyncGenerator[bytes]:
-    """Yield the pieces, and a comment whenever none comes for a while."""
-    while True:
-        piece = asyncio.ensure_future(anext(pieces, None))
-        try:
-            while not (await asyncio.wait((piece,), timeout=heartbeat_s))[0]:
-                yield b": keep-alive\n\n"
-        finally:
-            if not piece.done():
-                piece.cancel()
-                await asyncio.gather(piece, return_exceptions=True)
-        body = piece.result()
-        if body is None:
-            return
-        yield body
-
-
-async def _whole(reply: Reply, request: Request) -> Response:
+async def _whole(completion: Completion, request: Request, stop: Callable[[], Awaitable[None]]) -> Response:
     """Answer when the run has ended; stop it when the client leaves before."""
-    answer = asyncio.create_task(reply.whole())
-    gone = asyncio.create_task(_left(request.receive))
+    answer = asyncio.create_task(completion.whole())
+    gone = asyncio.create_task(left(request.receive))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return JSONResponse(await answer, headers={"X-Facilitair-Stream": reply.record.stream_id})
+            return JSONResponse(await answer, headers={STREAM_HEADER: completion.record.stream_id})
         return Response(status_code=HTTPStatus.NO_CONTENT)  # to nobody
     finally:
-        reply.record.cancel(LEFT)
         for task in (answer, gone):
             task.cancel()
         await asyncio.gather(answer, gone, return_exceptions=True)
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        await stop()
 
 
 def _data(value: dict[str, Any]) -> bytes:

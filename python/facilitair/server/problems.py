@@ -137,7 +137,7 @@ def response_to(error: Exception, path: str) -> Response:
 
 def log_refusal(problem: Problem, path: str) -> None:
     """Log that a request was refused; `path` without its query, which may hold a ticket."""
-    fields = {"status": problem.status, "problem": problem.name, "path": path}
+    fields = {"status": problem.status, "problem": problem.name.replace("_", "-"), "path": path}
     _log.info("request refused", extra={"fields": fields})
 
 

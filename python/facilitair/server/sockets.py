@@ -15,6 +15,8 @@ subscribe at once. Closing the socket stops no run.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Annotated, Final
 
 import msgspec
@@ -24,9 +26,11 @@ from pydantic import ValidationError
 from .. import events as ev
 from ..errors import BadRequest, Busy, FacilitairError, Unprocessable
 from .auth import Principal, principal
+from .directory import RunRecord
 from .problems import problem_of
-from .runs import RunRecord, Runs
-from .streams import SEND_TIMEOUT_S, TaskRequest
+from .runs import Runs
+from .schemas import TaskRequest
+from .sse import SEND_TIMEOUT_S
 
 MOST_STREAMS: Final = 32
 
@@ -115,13 +119,14 @@ class _Session:
             match command:
                 case _Subscribe():
                     self._who.check_stream(command.stream_id)
-                    self._subscribe(self._runs.find(command.stream_id, self._who.id), command.after)
+                    record = await self._runs.directory.find(command.stream_id, self._who.id)
+                    self._subscribe(record, command.after)
                 case _Unsubscribe():
                     if task := self._watching.pop(command.stream_id, None):
                         task.cancel()
                 case _Cancel():
                     self._who.check_may_act()
-                    self._runs.cancel(command.stream_id, self._who.id, command.reason)
+                    await self._runs.directory.cancel(command.stream_id, self._who.id, command.reason)
                 case _Task():
                     self._subscribe(await self._start(command, text), 0)
         except FacilitairError as error:
@@ -129,7 +134,7 @@ class _Session:
 
     async def _start(self, command: _Task, text: bytes) -> RunRecord:
         self._who.check_may_act()
-        self._websocket.app.state.doors.limits.count_request(self._who.id)
+        await self._runs.directory.count_request(self._who.id)
         try:
             fields = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -142,7 +147,7 @@ class _Session:
             mistake = error.errors()[0]
             where = ".".join(map(str, mistake["loc"]))
             raise Unprocessable(f"{where}: {mistake['msg']}.") from None
-        return await self._runs.start(body.spec(), self._who.id, command.idempotency_key)
+        return await self._runs.start(body.call(), self._who.id, command.idempotency_key)
 
     def _subscribe(self, record: RunRecord, after: int) -> None:
         """Send the run's events from `after` on; raises `Busy` when too many streams are watched."""
@@ -162,28 +167,27 @@ class _Session:
             done.exception()  # seen: the connection ends with it
 
     async def _watch(self, record: RunRecord, after: int) -> None:
-        log = record.log
         record.viewers += 1
         try:
-            while True:
-                await log.wait(after)
-                events = log.read(after)
-                if not events:
-                    return
-                for event in events:
-                    await self._send(ev.encode(event))
-                after = events[-1].seq
+            async with aclosing(record.log.follow(after)) as batches:
+                async for batch in batches:
+                    for text in batch.made(_texts):
+                        await self._send(text)
         finally:
             record.viewers -= 1
 
     async def _refuse(self, request: str | None, error: FacilitairError) -> None:
         problem = {"type": "problem", "request": request, "problem": problem_of(error).as_dict()}
-        await self._send(msgspec.json.encode(problem))
+        await self._send(msgspec.json.encode(problem).decode())
 
-    async def _send(self, text: bytes) -> None:
+    async def _send(self, text: str) -> None:
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._websocket.send_text(text.decode())
+                await self._websocket.send_text(text)
         except (TimeoutError, WebSocketDisconnect):
             self._stalled.set()
             raise
+
+
+def _texts(events: Sequence[ev.AnyEvent]) -> list[str]:
+    return [ev.encode(event).decode() for event in events]

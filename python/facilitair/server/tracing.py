@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from .. import events as ev
 from ..errors import ConfigError
-from .runs import RunRecord
+from .runs import LiveRun
 
 FLUSH_S: Final = 1.0
 ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -73,65 +73,69 @@ class Tracing:
 
     def __init__(self) -> None:
         self._tracer = trace.get_tracer("facilitair", version("facilitair"))
-        self._runs: dict[RunRecord, Span] = {}
-        self._agents: dict[RunRecord, dict[str, ev.AgentInfo]] = {}
-        self._turns: dict[RunRecord, dict[str, Span]] = {}
-        self._ends: dict[RunRecord, dict[str, int]] = {}
+        self._runs: dict[LiveRun, Span] = {}
+        self._agents: dict[LiveRun, dict[str, ev.AgentInfo]] = {}
+        self._turns: dict[LiveRun, dict[str, Span]] = {}
+        self._ends: dict[LiveRun, dict[str, int]] = {}
 
-    def started(self, record: RunRecord) -> None:
+    def started(self, run: LiveRun) -> None:
         """Begin the span of a run."""
         span = self._tracer.start_span("invoke_workflow", kind=SpanKind.INTERNAL)
         if span.is_recording():
-            self._runs[record] = span
-            self._turns[record], self._ends[record] = {}, {}
-            self._agents[record] = {}
+            self._runs[run] = span
+            self._turns[run], self._ends[run] = {}, {}
+            self._agents[run] = {}
 
-    def happened(self, record: RunRecord, event: ev.AnyEvent) -> None:
+    def spoke(self, run: LiveRun) -> None:
+        """Say nothing: each turn says when it spoke first."""
+
+    def happened(self, run: LiveRun, notable: Sequence[ev.AnyEvent], count: int) -> None:  # noqa: ARG002 - one of many
         """Begin and end the spans of turns."""
-        if record not in self._runs:
-            return
+        if run in self._runs:
+            for event in notable:
+                self._take(run, event)
+
+    def _take(self, run: LiveRun, event: ev.AnyEvent) -> None:
         match event:
-            case ev.TokenStreamEvent() | ev.FragmentEvent() | ev.SynthesisStreamEvent():
-                pass  # most events are these
             case ev.TaskStartedEvent():
-                self._introduce(record, event)
+                self._introduce(run, event)
             case ev.ChunkStartedEvent():
-                self._turns[record][event.chunk_id] = self._turn(record, event)
+                self._turns[run][event.chunk_id] = self._turn(run, event)
             case ev.ChunkCompletedEvent():
-                if span := self._turns[record].get(event.chunk_id):
+                if span := self._turns[run].get(event.chunk_id):
                     _describe(span, event)
-                    self._ends[record][event.chunk_id] = time.time_ns()
+                    self._ends[run][event.chunk_id] = time.time_ns()
             case ev.AgentReactionEvent():
-                if span := self._turns[record].get(event.chunk_id):
+                if span := self._turns[run].get(event.chunk_id):
                     span.add_event(f"facilitair.{event.action}", {"facilitair.because": event.because})
             case ev.FragmentsRetractedEvent():
-                if span := self._turns[record].get(event.chunk_id):
+                if span := self._turns[run].get(event.chunk_id):
                     what = {"facilitair.fragments": event.fragments, "facilitair.cause": event.cause}
                     span.add_event("facilitair.retracted", what)
-                    self._ends[record].pop(event.chunk_id, None)  # it is open again
+                    self._ends[run].pop(event.chunk_id, None)  # it is open again
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, run: LiveRun) -> None:
         """End all spans of a run. A turn can be reopened by a retraction, so its span is kept until here; it ends
         when the turn was completed last."""
-        span = self._runs.pop(record, None)
-        self._agents.pop(record, None)
-        ends = self._ends.pop(record, {})
-        for chunk_id, turn in self._turns.pop(record, {}).items():
+        span = self._runs.pop(run, None)
+        self._agents.pop(run, None)
+        ends = self._ends.pop(run, {})
+        for chunk_id, turn in self._turns.pop(run, {}).items():
             turn.end(ends.get(chunk_id))
         if span is None:
             return
-        state = record.state
+        state = run.state
         _use(span, state.usage)
         _set(span, "facilitair.cost_usd", state.cost_usd)
         _set(span, "facilitair.degraded", len(state.degraded))
         if state.status != "completed":
-            code = state.error_code or (state.status if record.stream_id else "not_begun")
+            code = state.error_code or (state.status if run.begun else "not_begun")
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR, code))
         span.end()
 
-    def _introduce(self, record: RunRecord, event: ev.TaskStartedEvent) -> None:
-        span = self._runs[record]
+    def _introduce(self, run: LiveRun, event: ev.TaskStartedEvent) -> None:
+        span = self._runs[run]
         span.update_name(f"invoke_workflow {event.strategy}")
         span.set_attributes(
             {
@@ -142,13 +146,13 @@ class Tracing:
                 "facilitair.simulated": event.simulated,
             }
         )
-        self._agents[record] = {agent.name: agent for agent in event.agents}
+        self._agents[run] = {agent.name: agent for agent in event.agents}
 
-    def _turn(self, record: RunRecord, event: ev.ChunkStartedEvent) -> Span:
-        agent = self._agents[record].get(event.agent)
+    def _turn(self, run: LiveRun, event: ev.ChunkStartedEvent) -> Span:
+        agent = self._agents[run].get(event.agent)
         return self._tracer.start_span(
             f"invoke_agent {event.agent}",
-            context=trace.set_span_in_context(self._runs[record]),
+            context=trace.set_span_in_context(self._runs[run]),
             kind=SpanKind.CLIENT,
             attributes={
                 "gen_ai.operation.name": "invoke_agent",
