@@ -139,16 +139,6 @@ impl StreamError {
     }
 }
 
-/// Timeouts that are not positive or too long.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("timeout {name}={value:?} must be positive and at most {} s", super::clocks::LONGEST)]
-pub struct InvalidTimeouts {
-    /// Which clock.
-    pub name: &'static str,
-    /// What was given.
-    pub value: f64,
-}
-
 /// Removes secrets and control characters from messages of one stream.
 #[derive(Clone, Default)]
 pub struct Scrubber {

@@ -19,10 +19,10 @@ mod transfer;
 mod turn;
 pub mod wire;
 
-pub use clocks::{Clocks, Seconds, Timeouts};
+pub use clocks::{Clocks, InvalidTimeouts, Seconds, Timeouts};
 pub use decoder::ChatDecoder;
 pub use delta::{Delta, Deltas, Usage};
-pub use error::{ErrorCode, InvalidTimeouts, StreamError};
+pub use error::{ErrorCode, StreamError};
 pub use http::{Client, ClientError};
 pub use mux::{Mux, StreamId, Waiting};
 pub use push::{Push, Pushed};
