@@ -74,8 +74,7 @@ impl Mux {
     fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize, gather: bool) -> PyResult<Self> {
         let bell = Arc::new(Bell::new()?);
         let waiters = Py::new(py, Waiters::new(Arc::clone(&bell)))?;
-        let waker = Box::new(move || bell.ring());
-        let core = core::Mux::new(client, buffered_bytes, waker).map_err(Error::from)?;
+        let core = core::Mux::new(client, buffered_bytes, move || bell.ring()).map_err(Error::from)?;
         let core = if gather { core.gathering() } else { core };
         Ok(Self { core, waiters, tie: Mutex::new(None), rooms: Mutex::default() })
     }

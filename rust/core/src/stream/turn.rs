@@ -9,10 +9,9 @@
 //! it stays below [`SHORTEST`]. Requests to open or close a stream end the rest.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::mux::Shared;
+use super::shared::Waker;
 
 /// Chunks a second that need no rest: four fast streams.
 const QUIET: f64 = 400.0;
@@ -30,7 +29,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 struct Turn {
     began: Instant,
     had_content: bool,
-    wakes: Vec<Arc<Shared>>,
+    wakes: Vec<Waker>,
     load: Load,
     /// Streams without content so far.
     awaited: usize,
@@ -80,8 +79,8 @@ impl Load {
 }
 
 /// Wakes the consumer at the end of this turn; I/O thread only, like everything here.
-pub(super) fn wake_later(shared: &Arc<Shared>) {
-    TURN.with_borrow_mut(|turn| turn.wakes.push(Arc::clone(shared)));
+pub(super) fn wake_later(waker: Waker) {
+    TURN.with_borrow_mut(|turn| turn.wakes.push(waker));
 }
 
 /// This many chunks were delivered in this turn.
@@ -137,7 +136,7 @@ impl Drop for Prompt {
 fn wake_all() {
     // Taken out first: a waker may run anything.
     let wakes = TURN.with_borrow_mut(|turn| std::mem::take(&mut turn.wakes));
-    wakes.iter().for_each(|shared| shared.wake());
+    wakes.iter().for_each(|wake| wake());
 }
 
 /// Before the thread waits for its sockets.
