@@ -16,8 +16,8 @@ mod refusal;
 mod shared;
 pub mod sse;
 pub mod text;
+mod tick;
 mod transfer;
-mod turn;
 pub mod wire;
 
 pub use clocks::{Clocks, InvalidTimeouts, Seconds, Timeouts};

@@ -190,7 +190,7 @@ impl Shared {
     }
 
     /// Adds what `write` writes to a pushed stream, if there is room, and calls `wake` when the consumer waits for
-    /// it. At once: whoever pushes has no turn that ends.
+    /// it. At once: whoever pushes has no tick that ends.
     pub(super) fn push(
         &self,
         id: StreamId,

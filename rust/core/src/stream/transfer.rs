@@ -15,7 +15,7 @@ use super::delta::Deltas;
 use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
 use super::shared::{Shared, Signals, StreamId};
-use super::turn::{self, Awaited, Prompt};
+use super::tick::{self, Awaited, Prompt};
 use super::wire::Wire;
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
@@ -104,7 +104,7 @@ impl Transfer {
                 Some(Ok(None) | Err(_)) => self.decoder.eof(now(), &mut self.got),
             }
             self.deliver();
-            turn::progress();
+            tick::progress();
         }
         let _ = timeout(DRAIN, drain(&mut response)).await;
     }
@@ -172,13 +172,13 @@ impl Transfer {
             biased;
             done = work => Some(done),
             () = timer.as_mut() => {
-                self.tick(timer);
+                self.expire(timer);
                 None
             }
         }
     }
 
-    fn tick(&mut self, timer: Pin<&mut Sleep>) {
+    fn expire(&mut self, timer: Pin<&mut Sleep>) {
         self.decoder.expire(now(), &mut self.got);
         timer.reset(self.deadline());
     }
@@ -193,11 +193,11 @@ impl Transfer {
         }
         self.awaited = None;
         self.ended = self.decoder.done();
-        turn::content(self.got.chunks());
+        tick::content(self.got.chunks());
         let added = self.shared.add_to(self.id, &mut self.got, self.ended);
         self.full = added.full;
         if added.wake {
-            turn::wake_later(self.shared.waker());
+            tick::wake_later(self.shared.waker());
         }
     }
 }
@@ -214,6 +214,6 @@ impl Drop for Transfer {
 
 async fn drain(response: &mut Response) {
     while let Ok(Some(_)) = response.chunk().await {
-        turn::progress();
+        tick::progress();
     }
 }
