@@ -8,8 +8,9 @@
 
 use super::anthropic::{self, Counts, Said};
 use super::clocks::{Clocks, Seconds, Timeouts};
-use super::delta::{Chunk, Delta, Deltas, Message, Usage};
+use super::delta::{Delta, Deltas, Usage};
 use super::error::{ErrorCode, Scrubber, StreamError};
+use super::openai::{Chunk, Message};
 use super::refusal;
 use super::sse::{Event, SseParser};
 use super::wire::Wire;
