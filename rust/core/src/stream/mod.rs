@@ -4,7 +4,8 @@
 //!
 //! - `error`, `clocks`, `delta` and `wire` are what all of them speak of.
 //! - `sse` frames the bytes of a response, `openai` and `anthropic` read what one event says (over `json`), `refusal`
-//!   what a provider says went wrong, `decoder` makes deltas of it all: sans-I/O, on any clock, given as seconds.
+//!   what a provider says went wrong (through `scrub`), `decoder` makes deltas of it all: without I/O, on any clock,
+//!   given as seconds.
 //! - `shared` holds the deltas of all streams for their one consumer.
 //! - `tick` paces the I/O thread, `http` has its connections, `transfer` runs one request on it; only these do I/O.
 //!   `push` is for text from elsewhere.
@@ -23,6 +24,7 @@ pub mod mux;
 mod openai;
 pub mod push;
 mod refusal;
+mod scrub;
 mod shared;
 pub mod sse;
 pub mod text;
