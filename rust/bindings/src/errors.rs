@@ -51,7 +51,9 @@ impl From<EmbedError> for Error {
             EmbedError::Missing { .. } => Self::Missing(message),
             EmbedError::Unreadable { .. } => Self::Os(message),
             EmbedError::Device(_) => Self::Runtime(message),
-            _ => Self::Value(message),
+            EmbedError::Malformed { .. } | EmbedError::Unsupported { .. } | EmbedError::Argument(_) => {
+                Self::Value(message)
+            }
         }
     }
 }

@@ -56,7 +56,6 @@ enum Engine {
 
 /// Where a model is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Device {
     /// The processor, by the kernels of this crate.
     #[default]

@@ -21,7 +21,6 @@ pub struct Usage {
 
 /// One step of a stream. Exactly one of the last three ends it.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Delta {
     /// Visible text.
     Content {

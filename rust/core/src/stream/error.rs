@@ -2,7 +2,6 @@
 
 /// The kinds of failure, as they are named to users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorCode {
     /// The URL or a header cannot be sent.
     InvalidRequest,
@@ -98,7 +97,6 @@ impl ErrorCode {
 /// Why one stream failed. Holds no header, key or request body.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
-#[non_exhaustive]
 pub struct StreamError {
     /// The kind.
     pub code: ErrorCode,

@@ -24,7 +24,6 @@ const IDLE: Duration = Duration::from_secs(55);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ClientError {
     /// The background thread could not be started.
     #[error("cannot start the I/O thread: {0}")]

@@ -2,7 +2,6 @@
 
 /// Misuse of `ChunkText`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum TextError {
     /// An empty nonce or verb would make ordinary text a control line.
     #[error("a nonce or verb must be a non-empty word without blanks, not {0:?}")]
