@@ -55,7 +55,7 @@ impl Timeouts {
 pub fn wire(name: &str) -> Result<core::Wire, Error> {
     core::Wire::named(name).ok_or_else(|| {
         let known = core::Wire::ALL.map(core::Wire::as_str).join(", ");
-        Error::Value(format!("there is no wire {name:?}; there are: {known}"))
+        Error::unknown("wire", name, &known)
     })
 }
 

@@ -17,13 +17,9 @@ pub struct Usage {
 
 impl From<core::Usage> for Usage {
     fn from(usage: core::Usage) -> Self {
-        Self {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cached_input_tokens: usage.cached_input_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-            cost_usd: usage.cost_usd,
-        }
+        let core::Usage { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_usd } =
+            usage;
+        Self { input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost_usd }
     }
 }
 
@@ -83,13 +79,8 @@ pub struct StreamError {
 
 impl From<core::StreamError> for StreamError {
     fn from(error: core::StreamError) -> Self {
-        Self {
-            code: error.code.as_str(),
-            message: error.message,
-            status: error.status,
-            retry_after_s: error.retry_after_s,
-            retryable: error.retryable,
-        }
+        let core::StreamError { code, message, status, retry_after_s, retryable } = error;
+        Self { code: code.as_str(), message, status, retry_after_s, retryable }
     }
 }
 
@@ -227,8 +218,8 @@ pub fn usage(py: Python<'_>, usage: Option<core::Usage>) -> PyResult<Option<Py<U
     usage.map(|usage| Py::new(py, Usage::from(usage))).transpose()
 }
 
-fn delta(py: Python<'_>, stream: u64, delta: core::Delta) -> PyResult<Option<Bound<'_, PyAny>>> {
-    Ok(Some(match delta {
+fn delta(py: Python<'_>, stream: u64, delta: core::Delta) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match delta {
         core::Delta::Content { text, chunks } => {
             let text = PyString::new(py, &text).unbind();
             Bound::new(py, Content { stream, text, chunks })?.into_any()
@@ -247,9 +238,7 @@ fn delta(py: Python<'_>, stream: u64, delta: core::Delta) -> PyResult<Option<Bou
         core::Delta::Closed { usage: said } => {
             Bound::new(py, Closed { stream, usage: usage(py, said)? })?.into_any()
         }
-        // The core's enum may grow; its new variants are bound here first.
-        _ => return Ok(None),
-    }))
+    })
 }
 
 pub fn list(
@@ -258,9 +247,7 @@ pub fn list(
 ) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
     for (stream, one) in deltas {
-        if let Some(one) = delta(py, stream, one)? {
-            list.append(one)?;
-        }
+        list.append(delta(py, stream, one)?)?;
     }
     Ok(list)
 }

@@ -35,9 +35,7 @@ impl Embedder {
         let precision = match dtype {
             "f32" => core::Precision::F32,
             "int8" => core::Precision::Int8,
-            other => {
-                return Err(Error::Value(format!("there is no dtype {other:?}; there are: f32, int8")).into());
-            }
+            other => return Err(Error::unknown("dtype", other, "f32, int8").into()),
         };
         let device = match device {
             "auto" if precision == core::Precision::Int8 => core::Device::Cpu,
@@ -45,10 +43,7 @@ impl Embedder {
             "cpu" => core::Device::Cpu,
             "cuda" => core::Device::Cuda,
             "metal" => core::Device::Metal,
-            other => {
-                let message = format!("there is no device {other:?}; there are: auto, cpu, cuda, metal");
-                return Err(Error::Value(message).into());
-            }
+            other => return Err(Error::unknown("device", other, "auto, cpu, cuda, metal").into()),
         };
         let defaults = core::Options::default();
         let threads = threads.unwrap_or(defaults.threads);

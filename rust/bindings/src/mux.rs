@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use facilitair_core::stream as core;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -39,7 +38,7 @@ impl HttpClient {
     #[pyo3(signature = (*, buffered_bytes=65536, gather=false))]
     fn mux(&self, py: Python<'_>, buffered_bytes: usize, gather: bool) -> PyResult<Mux> {
         let client = lock(&self.0).clone();
-        let client = client.ok_or_else(|| Error::Runtime("this HttpClient is closed".to_owned()))?;
+        let client = client.ok_or_else(|| Error::closed("HttpClient"))?;
         Mux::new(py, client, buffered_bytes, gather)
     }
 
@@ -74,8 +73,7 @@ impl Mux {
     fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize, gather: bool) -> PyResult<Self> {
         let bell = Arc::new(Bell::new()?);
         let waiters = Py::new(py, Waiters::new(Arc::clone(&bell)))?;
-        let waker = Box::new(move || bell.ring());
-        let core = core::Mux::new(client, buffered_bytes, waker).map_err(Error::from)?;
+        let core = core::Mux::new(client, buffered_bytes, move || bell.ring()).map_err(Error::from)?;
         let core = if gather { core.gathering() } else { core };
         Ok(Self { core, waiters, tie: Mutex::new(None), rooms: Mutex::default() })
     }
@@ -91,7 +89,7 @@ impl Mux {
         let tied = lock(&self.tie).as_ref().map(|tie| tie.is_to(&event_loop));
         match tied {
             Some(true) => {}
-            Some(false) => return Err(PyRuntimeError::new_err("this Mux belongs to another event loop")),
+            Some(false) => return Err(Error::foreign_loop().into()),
             None => {
                 let tie = Tie::new(self.waiters.bind(py), &event_loop)?;
                 *lock(&self.tie) = Some(tie);
@@ -158,13 +156,13 @@ impl Mux {
         let headers: Vec<(String, String)> = headers.items()?.extract()?;
         let timeouts = timeouts.map_or_else(core::Timeouts::default, core::Timeouts::from);
         let opened = self.core.open(url, &headers, body.to_vec(), wire, timeouts).map_err(Error::from)?;
-        Ok(opened.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?)
+        Ok(opened.ok_or_else(|| Error::closed("Mux"))?)
     }
 
     /// Start a stream that the program itself writes.
     fn push_stream(slf: Py<Self>, py: Python<'_>) -> PyResult<PushStream> {
         let push = slf.get().core.push_stream();
-        let push = push.ok_or_else(|| Error::Runtime("this Mux is closed".to_owned()))?;
+        let push = push.ok_or_else(|| Error::closed("Mux"))?;
         Ok(PushStream::new(push, slf.clone_ref(py)))
     }
 

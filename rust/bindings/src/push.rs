@@ -80,10 +80,7 @@ impl PushStream {
         retryable: bool,
         usage: Option<&Usage>,
     ) -> Result<(), Error> {
-        let Some(code) = core::ErrorCode::named(code) else {
-            let known = core::ErrorCode::ALL.map(core::ErrorCode::as_str).join(", ");
-            return Err(Error::Value(format!("there is no error code {code:?}; use one of {known}")));
-        };
+        let code = core::ErrorCode::named(code).ok_or_else(|| Error::unknown_code(code))?;
         let mut error = core::StreamError::new(code, message);
         (error.status, error.retry_after_s, error.retryable) = (status, retry_after_s, retryable);
         self.core.fail(error, usage.map(core::Usage::from));

@@ -15,17 +15,8 @@ use super::attention::{self, Attention};
 use super::elementwise::{Activation, LayerNorm};
 use super::error::EmbedError;
 use super::folder::Config;
-use super::product::{Columns, Linear, Quantised, Then};
+use super::product::{Columns, Linear, Precision, Quantised, Then};
 use super::simd::{Isa, on};
-
-/// How the weights of the linear layers are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// As they are.
-    F32,
-    /// One byte each, a step for each output; activations one byte each, a range for each token.
-    Int8,
-}
 
 /// The weights, packed for an instruction set.
 pub(super) struct Bert {

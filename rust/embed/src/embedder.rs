@@ -9,13 +9,14 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::bert::{Bert, Precision, Scratch};
+use super::bert::{Bert, Scratch};
 #[cfg(feature = "candle")]
 use super::device::DeviceBert;
 use super::error::EmbedError;
 use super::folder::Folder;
 use super::memo::Memo;
 use super::pooling::pool;
+use super::product::Precision;
 use super::simd::Isa;
 use super::tokens::Tokens;
 
@@ -55,7 +56,6 @@ enum Engine {
 
 /// Where a model is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Device {
     /// The processor, by the kernels of this crate.
     #[default]

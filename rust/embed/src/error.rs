@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 /// What is wrong, with what, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum EmbedError {
     /// A file that has to be there is not.
     #[error("{folder} has no {file}: {needed}")]

@@ -16,8 +16,8 @@ mod product;
 mod simd;
 mod tokens;
 
-pub use bert::Precision;
 pub use embedder::{Device, Embedder, Options, Stats};
 pub use error::EmbedError;
 pub use find::{DEFAULT_MODEL, full_name, in_hub_cache, is_name};
+pub use product::Precision;
 pub use simd::Isa;

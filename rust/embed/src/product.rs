@@ -5,9 +5,17 @@
 //! depth. What follows a product (bias, activation, residual) is done on the registers before they are stored.
 
 use super::arena::{Arena, Piece};
-use super::bert::Precision;
 use super::elementwise::{Activation, Quantise, Quantising, Range};
 use super::simd::{Isa, Kernel, Lanes, on};
+
+/// How the weights of the linear layers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// One byte each, a step for each output; activations one byte each, a range for each token.
+    Int8,
+}
 
 /// How the registers of an instruction set divide a matrix.
 struct Shape {

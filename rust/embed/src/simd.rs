@@ -7,7 +7,6 @@ use std::fmt;
 
 /// The instruction sets that kernels are compiled for, the best one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Isa {
     /// x86-64 with AVX-512 (F, BW, DQ, VL, VNNI): 16 floats, and byte products in one instruction.
     Avx512,

@@ -9,7 +9,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::delta::{Count, Lenient, Str, Usage, object};
+use super::delta::Usage;
+use super::json::{Count, Lenient, Str, object};
 
 /// What one event is to the reader.
 #[derive(Debug)]

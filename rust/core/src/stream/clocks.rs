@@ -6,7 +6,7 @@
 //! that hangs. Content and reasoning both count. While the reader is paused by its own back-pressure
 //! only `total` runs.
 
-use super::error::{ErrorCode, InvalidTimeouts, StreamError};
+use super::error::{ErrorCode, StreamError};
 
 /// How long usage and `[DONE]` may follow the finish reason.
 const ENDING: Seconds = 5.0;
@@ -52,6 +52,16 @@ impl Timeouts {
             Some((name, value)) => Err(InvalidTimeouts { name, value }),
         }
     }
+}
+
+/// Timeouts that are not positive or too long.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("timeout {name}={value:?} must be positive and at most {} s", LONGEST)]
+pub struct InvalidTimeouts {
+    /// Which clock.
+    pub name: &'static str,
+    /// What was given.
+    pub value: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

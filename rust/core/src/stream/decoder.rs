@@ -8,9 +8,11 @@
 
 use super::anthropic::{self, Counts, Said};
 use super::clocks::{Clocks, Seconds, Timeouts};
-use super::delta::{Chunk, Delta, Deltas, Message, Usage};
-use super::error::{ErrorCode, Scrubber, StreamError};
+use super::delta::{Delta, Deltas, Usage};
+use super::error::{ErrorCode, StreamError};
+use super::openai::{Chunk, Message};
 use super::refusal;
+use super::scrub::Scrubber;
 use super::sse::{Event, SseParser};
 use super::wire::Wire;
 

@@ -17,14 +17,13 @@ use tokio::runtime::Handle;
 use tower::{Layer, Service};
 
 use super::error::{ErrorCode, StreamError};
-use super::turn;
+use super::tick;
 
 /// Servers commonly drop idle connections after a minute or more.
 const IDLE: Duration = Duration::from_secs(55);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ClientError {
     /// The background thread could not be started.
     #[error("cannot start the I/O thread: {0}")]
@@ -127,8 +126,8 @@ fn io_thread() -> std::io::Result<Io> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(turn::end)
-        .on_thread_unpark(turn::begin)
+        .on_thread_park(tick::end)
+        .on_thread_unpark(tick::begin)
         .build()?;
     let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new()

@@ -1,8 +1,17 @@
 //! Chat streams, from bytes to deltas.
 //!
-//! `sse` frames, `delta` and `anthropic` read the JSON of one event (`wire` says which does), `clocks` and `decoder` are the sans-I/O state of
-//! one response, `http` and `mux` move the bytes, `push` takes text from elsewhere, `text` cuts what was written into fragments. Only
-//! `http` and `mux` do I/O; the rest works on any clock, given as seconds.
+//! Imports point one way, from the later to the earlier of these:
+//!
+//! - `error`, `clocks`, `delta` and `wire` are what all of them speak of.
+//! - `sse` frames the bytes of a response, `openai` and `anthropic` read what one event says (over `json`), `refusal`
+//!   what a provider says went wrong (through `scrub`), `decoder` makes deltas of it all: without I/O, on any clock,
+//!   given as seconds.
+//! - `shared` holds the deltas of all streams for their one consumer.
+//! - `tick` paces the I/O thread, `http` has its connections, `transfer` runs one request on it; only these do I/O.
+//!   `push` is for text from elsewhere.
+//! - `mux` is what the program holds.
+//!
+//! `text` stands alone: it cuts what was written into fragments.
 
 mod anthropic;
 pub mod clocks;
@@ -10,21 +19,26 @@ pub mod decoder;
 pub mod delta;
 pub mod error;
 pub mod http;
+mod json;
 pub mod mux;
+mod openai;
 pub mod push;
 mod refusal;
+mod scrub;
+mod shared;
 pub mod sse;
 pub mod text;
+mod tick;
 mod transfer;
-mod turn;
 pub mod wire;
 
-pub use clocks::{Clocks, Seconds, Timeouts};
+pub use clocks::{Clocks, InvalidTimeouts, Seconds, Timeouts};
 pub use decoder::ChatDecoder;
 pub use delta::{Delta, Deltas, Usage};
-pub use error::{ErrorCode, InvalidTimeouts, StreamError};
+pub use error::{ErrorCode, StreamError};
 pub use http::{Client, ClientError};
-pub use mux::{Mux, StreamId, Waiting};
-pub use push::{Push, Pushed};
+pub use mux::Mux;
+pub use push::Push;
+pub use shared::{Pushed, StreamId, Waiting};
 pub use text::{ChunkText, Segment, TextError};
 pub use wire::Wire;

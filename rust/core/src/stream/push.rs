@@ -4,18 +4,7 @@ use std::sync::Arc;
 
 use super::delta::{Delta, Deltas, Usage};
 use super::error::{ErrorCode, StreamError};
-use super::mux::{Shared, StreamId};
-
-/// What became of a piece of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// It will be in a batch.
-    Taken,
-    /// The stream holds as much as it may; nothing was taken, and there is room when the consumer took that.
-    Full,
-    /// The stream has ended, or its consumer stopped it; nothing was taken.
-    Closed,
-}
+use super::shared::{Pushed, Shared, StreamId};
 
 /// The writing end of a stream. Dropped before its end, the stream fails as truncated.
 pub struct Push {
@@ -99,7 +88,8 @@ impl Drop for Push {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::http::Client;
-    use super::super::mux::{Mux, Waiting};
+    use super::super::mux::Mux;
+    use super::super::shared::Waiting;
     use super::*;
 
     fn mux(limit: usize) -> Mux {

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::error::{ErrorCode, Scrubber, StreamError};
+use super::error::{ErrorCode, StreamError};
+use super::scrub::Scrubber;
 
 /// A provider that asks for more is as good as gone; callers cap further.
 const LONGEST_RETRY_AFTER_S: f64 = 86_400.0;

@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use reqwest::{Request, Response};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::clocks::{LONGEST, Seconds, Timeouts};
@@ -15,8 +14,8 @@ use super::decoder::ChatDecoder;
 use super::delta::Deltas;
 use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
-use super::mux::{Shared, StreamId};
-use super::turn::{self, Awaited, Prompt};
+use super::shared::{Shared, Signals, StreamId};
+use super::tick::{self, Awaited, Prompt};
 use super::wire::Wire;
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
@@ -31,13 +30,6 @@ fn now() -> Seconds {
 fn instant(at: Seconds) -> Instant {
     let after = Duration::try_from_secs_f64(at).unwrap_or_default();
     EPOCH.checked_add(after).unwrap_or_else(|| *EPOCH + Duration::from_secs_f64(LONGEST))
-}
-
-/// From the consumer to one stream; both keep until they are seen.
-#[derive(Default)]
-pub(super) struct Signals {
-    pub(super) stop: Notify,
-    pub(super) room: Notify,
 }
 
 pub(super) struct Transfer {
@@ -112,7 +104,7 @@ impl Transfer {
                 Some(Ok(None) | Err(_)) => self.decoder.eof(now(), &mut self.got),
             }
             self.deliver();
-            turn::progress();
+            tick::progress();
         }
         let _ = timeout(DRAIN, drain(&mut response)).await;
     }
@@ -180,13 +172,13 @@ impl Transfer {
             biased;
             done = work => Some(done),
             () = timer.as_mut() => {
-                self.tick(timer);
+                self.expire(timer);
                 None
             }
         }
     }
 
-    fn tick(&mut self, timer: Pin<&mut Sleep>) {
+    fn expire(&mut self, timer: Pin<&mut Sleep>) {
         self.decoder.expire(now(), &mut self.got);
         timer.reset(self.deadline());
     }
@@ -196,10 +188,16 @@ impl Transfer {
     }
 
     fn deliver(&mut self) {
-        if !self.got.is_empty() {
-            self.awaited = None;
-            self.ended = self.decoder.done();
-            self.full = self.shared.deliver(self.id, &mut self.got, self.ended);
+        if self.got.is_empty() {
+            return;
+        }
+        self.awaited = None;
+        self.ended = self.decoder.done();
+        tick::content(self.got.chunks());
+        let added = self.shared.add_to(self.id, &mut self.got, self.ended);
+        self.full = added.full;
+        if added.wake {
+            tick::wake_later(self.shared.waker());
         }
     }
 }
@@ -216,6 +214,6 @@ impl Drop for Transfer {
 
 async fn drain(response: &mut Response) {
     while let Ok(Some(_)) = response.chunk().await {
-        turn::progress();
+        tick::progress();
     }
 }

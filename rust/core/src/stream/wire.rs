@@ -2,7 +2,6 @@
 
 /// The protocols that the decoder reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Wire {
     /// Chat completions: <https://platform.openai.com/docs/api-reference/chat/streaming>.
     #[default]

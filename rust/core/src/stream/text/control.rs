@@ -4,7 +4,7 @@
 //! not fit lets the held text go. A line that grows above [`LINE_LIMIT`] is text, so that nothing waits
 //! without end.
 
-use super::TextError;
+use super::error::TextError;
 
 /// Longest control line, in bytes.
 const LINE_LIMIT: usize = 4096;

@@ -8,6 +8,7 @@
 //! blanks.
 
 mod control;
+mod error;
 mod open;
 mod scan;
 
@@ -15,6 +16,7 @@ use control::{Matcher, Step};
 use open::Open;
 use scan::Scan;
 
+pub use error::TextError;
 pub use open::FRAGMENT_LIMIT;
 
 /// Distance of the states kept for [`ChunkText::truncate`], in code points.
@@ -45,23 +47,6 @@ pub enum Segment {
         verb: String,
         /// The rest of the line, trimmed.
         rest: String,
-    },
-}
-
-/// Misuse of [`ChunkText`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TextError {
-    /// An empty nonce or verb would make ordinary text a control line.
-    #[error("a nonce or verb must be a non-empty word without blanks, not {0:?}")]
-    NotAWord(String),
-    /// Truncation cannot make the text longer.
-    #[error("cannot keep {keep} of {length} code points")]
-    TooLong {
-        /// Asked for.
-        keep: usize,
-        /// There are.
-        length: usize,
     },
 }
 

@@ -1,3 +1,5 @@
+//! The text of a chunk, whole and in pieces: what is cut where, and that no split changes it.
+
 use proptest::prelude::*;
 
 use super::*;

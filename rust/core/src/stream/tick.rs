@@ -1,7 +1,7 @@
-//! One turn of the I/O thread: everything that is ready, then one wake for each consumer, then a rest.
+//! One tick of the I/O thread's loop: everything that is ready, one wake for each consumer, then a rest.
 //!
 //! The wake of a thread, the read of a socket and the acknowledgement it sends cost ten times what a chunk
-//! itself does. So the busier the process is, the longer the thread leaves its sockets alone after a turn
+//! itself does. So the busier the process is, the longer the thread leaves its sockets alone after a tick
 //! that brought content, and the more it finds there, as network drivers do. Up to [`QUIET`] chunks a
 //! second there is no rest, and every chunk passes at once; from there it grows to [`LONGEST`], a pace at
 //! which no reader sees a difference. While every open stream belongs to a multiplexer that lets text gather,
@@ -9,10 +9,9 @@
 //! it stays below [`SHORTEST`]. Requests to open or close a stream end the rest.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::mux::Shared;
+use super::shared::Waker;
 
 /// Chunks a second that need no rest: four fast streams.
 const QUIET: f64 = 400.0;
@@ -27,10 +26,10 @@ const SHORTEST: Duration = Duration::from_millis(4);
 /// The span over which chunks are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 
-struct Turn {
+struct Tick {
     began: Instant,
     had_content: bool,
-    wakes: Vec<Arc<Shared>>,
+    wakes: Vec<Waker>,
     load: Load,
     /// Streams without content so far.
     awaited: usize,
@@ -46,16 +45,16 @@ struct Load {
 }
 
 thread_local! {
-    static TURN: RefCell<Turn> = RefCell::new(Turn::new(Instant::now()));
+    static TICK: RefCell<Tick> = RefCell::new(Tick::new(Instant::now()));
 }
 
-impl Turn {
+impl Tick {
     fn new(now: Instant) -> Self {
         let load = Load { since: now, chunks: 0, rate: 0.0 };
         Self { began: now, had_content: false, wakes: Vec::new(), load, awaited: 0, prompt: 0 }
     }
 
-    /// How long to leave the sockets alone at the end of this turn.
+    /// How long to leave the sockets alone at the end of this tick.
     fn rest(&mut self, now: Instant) -> Duration {
         self.load.count(now);
         if !std::mem::take(&mut self.had_content) {
@@ -79,23 +78,23 @@ impl Load {
     }
 }
 
-/// Wakes the consumer at the end of this turn; I/O thread only, like everything here.
-pub(super) fn wake_later(shared: &Arc<Shared>) {
-    TURN.with_borrow_mut(|turn| turn.wakes.push(Arc::clone(shared)));
+/// Wakes the consumer at the end of this tick; I/O thread only, like everything here.
+pub(super) fn wake_later(waker: Waker) {
+    TICK.with_borrow_mut(|tick| tick.wakes.push(waker));
 }
 
-/// This many chunks were delivered in this turn.
+/// This many chunks were delivered in this tick.
 pub(super) fn content(chunks: u64) {
-    TURN.with_borrow_mut(|turn| {
-        turn.had_content = true;
-        turn.load.chunks += chunks;
+    TICK.with_borrow_mut(|tick| {
+        tick.had_content = true;
+        tick.load.chunks += chunks;
     });
 }
 
 /// Something was read, be it content or not: sends the wakes when they have waited long enough. Sockets that
-/// fill faster than they are read make a turn without end.
+/// fill faster than they are read make a tick without end.
 pub(super) fn progress() {
-    let late = TURN.with_borrow(|turn| !turn.wakes.is_empty() && turn.began.elapsed() > SHORTEST);
+    let late = TICK.with_borrow(|tick| !tick.wakes.is_empty() && tick.began.elapsed() > SHORTEST);
     if late {
         wake_all();
         begin();
@@ -107,14 +106,14 @@ pub(super) struct Awaited(());
 
 impl Awaited {
     pub(super) fn begin() -> Self {
-        TURN.with_borrow_mut(|turn| turn.awaited += 1);
+        TICK.with_borrow_mut(|tick| tick.awaited += 1);
         Self(())
     }
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        TURN.with_borrow_mut(|turn| turn.awaited = turn.awaited.saturating_sub(1));
+        TICK.with_borrow_mut(|tick| tick.awaited = tick.awaited.saturating_sub(1));
     }
 }
 
@@ -123,27 +122,27 @@ pub(super) struct Prompt(());
 
 impl Prompt {
     pub(super) fn begin() -> Self {
-        TURN.with_borrow_mut(|turn| turn.prompt += 1);
+        TICK.with_borrow_mut(|tick| tick.prompt += 1);
         Self(())
     }
 }
 
 impl Drop for Prompt {
     fn drop(&mut self) {
-        TURN.with_borrow_mut(|turn| turn.prompt = turn.prompt.saturating_sub(1));
+        TICK.with_borrow_mut(|tick| tick.prompt = tick.prompt.saturating_sub(1));
     }
 }
 
 fn wake_all() {
     // Taken out first: a waker may run anything.
-    let wakes = TURN.with_borrow_mut(|turn| std::mem::take(&mut turn.wakes));
-    wakes.iter().for_each(|shared| shared.wake());
+    let wakes = TICK.with_borrow_mut(|tick| std::mem::take(&mut tick.wakes));
+    wakes.iter().for_each(|wake| wake());
 }
 
 /// Before the thread waits for its sockets.
 pub(super) fn end() {
     wake_all();
-    let rest = TURN.with_borrow_mut(|turn| turn.rest(Instant::now()));
+    let rest = TICK.with_borrow_mut(|tick| tick.rest(Instant::now()));
     if !rest.is_zero() {
         std::thread::park_timeout(rest);
     }
@@ -151,7 +150,7 @@ pub(super) fn end() {
 
 /// After the thread waited.
 pub(super) fn begin() {
-    TURN.with_borrow_mut(|turn| turn.began = Instant::now());
+    TICK.with_borrow_mut(|tick| tick.began = Instant::now());
 }
 
 #[cfg(test)]
@@ -160,11 +159,11 @@ mod tests {
 
     fn rest_at(rate: u64, awaited: usize) -> Duration {
         let start = Instant::now();
-        let mut turn = Turn::new(start);
-        (turn.load.chunks, turn.had_content, turn.awaited, turn.prompt) = (rate, true, awaited, 1);
+        let mut tick = Tick::new(start);
+        (tick.load.chunks, tick.had_content, tick.awaited, tick.prompt) = (rate, true, awaited, 1);
         let now = start + Duration::from_secs(1);
-        turn.began = now;
-        turn.rest(now)
+        tick.began = now;
+        tick.rest(now)
     }
 
     #[test]
@@ -178,20 +177,20 @@ mod tests {
     #[test]
     fn text_gathers_where_it_may() {
         let start = Instant::now();
-        let mut turn = Turn::new(start);
-        let rest = |turn: &mut Turn, awaited| {
-            (turn.had_content, turn.awaited) = (true, awaited);
-            turn.rest(start)
+        let mut tick = Tick::new(start);
+        let rest = |tick: &mut Tick, awaited| {
+            (tick.had_content, tick.awaited) = (true, awaited);
+            tick.rest(start)
         };
-        assert_eq!(rest(&mut turn, 0), GATHER);
-        assert_eq!(rest(&mut turn, 1), SHORTEST);
-        turn.prompt = 1;
-        assert_eq!(rest(&mut turn, 0), Duration::ZERO);
+        assert_eq!(rest(&mut tick, 0), GATHER);
+        assert_eq!(rest(&mut tick, 1), SHORTEST);
+        tick.prompt = 1;
+        assert_eq!(rest(&mut tick, 0), Duration::ZERO);
     }
 
     #[test]
-    fn a_turn_without_content_needs_no_rest() {
+    fn a_tick_without_content_needs_no_rest() {
         let now = Instant::now();
-        assert_eq!(Turn::new(now).rest(now), Duration::ZERO);
+        assert_eq!(Tick::new(now).rest(now), Duration::ZERO);
     }
 }
