@@ -26,16 +26,14 @@ from facilitair_rust import Timeouts
 from ..config import (
     FILE_NAME,
     Config,
-    Dialect,
     ModelChoice,
     PriceConfig,
     ProviderConfig,
-    Tier,
-    Wire,
     as_models,
     check_base_url,
     is_private_host,
 )
+from ..config.schema import Dialect, Tier, Wire
 from ..errors import ConfigError, FaultError
 from ..pricing import Price
 from ..secrets import Secret

@@ -16,7 +16,7 @@ import msgspec
 
 from facilitair_rust import Timeouts
 
-from ..config import Dialect
+from ..config.schema import Dialect
 from ..events import Tier, Usage
 from ..pricing import FREE, Price, cost, published_price
 from ..secrets import Secret
