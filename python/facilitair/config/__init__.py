@@ -9,6 +9,7 @@ names the file, the key and what is allowed. Keys never stand in a TOML file: th
 from .addresses import check_base_url, is_host_pattern, is_private_host
 from .config import Config
 from .reading import FILE_NAME, load_config
+from .roles import find_role
 from .schema import (
     BUILTIN_PRESETS,
     AgentConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "TimeoutsConfig",
     "as_models",
     "check_base_url",
+    "find_role",
     "is_host_pattern",
     "is_private_host",
     "load_config",
