@@ -12,15 +12,17 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from ..engine.graph import EdgeKind, SynthesisTiming
+from ..events import ModelTier
 from ..options import Count, Dollars, Seconds
-from ..roles import built_in_roles
+from ..protocols import Dialect, MaxTokensField, Wire
+from ..roles import Duty, built_in_roles
 
 BUILTIN_PRESETS: Final = ("fast", "balanced", "quality", "budget")
 MODEL_SETTINGS: Final = ("preset", "provider")  # keys of [models] that are no roles
 
-Tier = Literal["prefill", "resume", "none"]
-Wire = Literal["openai", "anthropic"]
-Dialect = Literal["trailing", "vllm", "llamacpp", "deepseek", "mistral"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
 Times = Annotated[int, Meta(ge=0, le=100)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -50,10 +52,10 @@ class ProviderConfig(_Table, frozen=True):
     headers: dict[str, str] = {}
     body: dict[str, Any] = {}
     wire: Wire | None = None
-    tier: Tier | None = None
+    tier: ModelTier | None = None
     dialect: Dialect | None = None
     reasoning: tuple[Text, ...] | None = None
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    max_tokens_field: MaxTokensField | None = None
     include_usage: bool | None = None
     local: bool | None = None
     free: bool | None = None
@@ -75,7 +77,7 @@ class EdgeConfig(_Table, frozen=True):
 
     from_: Text = msgspec.field(name="from")
     to: Text
-    kind: Literal["after", "live"] = "after"
+    kind: EdgeKind = "after"
 
 
 class LoopConfig(_Table, frozen=True):
@@ -94,7 +96,7 @@ class StrategyConfig(_Table, frozen=True):
     edges: tuple[EdgeConfig, ...] = ()
     loop: LoopConfig | None = None
     synthesizer: Text | None = None
-    synthesis: Literal["live", "section", "end"] = "live"
+    synthesis: SynthesisTiming = "live"
 
 
 class RoleConfig(_Table, frozen=True):
@@ -103,7 +105,7 @@ class RoleConfig(_Table, frozen=True):
     prompt: Text | None = None
     title: Text | None = None
     icon: Text | None = None
-    duty: Literal["outline", "verdict"] | None = None
+    duty: Duty | None = None
 
 
 class LimitsConfig(_Table, frozen=True):
@@ -155,8 +157,8 @@ class ServerConfig(_Table, frozen=True):
     ring_bytes: Count = 1_048_576
     heartbeat_s: Annotated[float, Meta(gt=0, le=15)] = 10.0
     ticket_s: Annotated[float, Meta(gt=0, le=300)] = 30.0
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "warning"
 
 
 class FileConfig(_Table, frozen=True):

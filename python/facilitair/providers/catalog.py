@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,9 +33,10 @@ from ..config import (
     check_base_url,
     is_private_host,
 )
-from ..config.schema import Dialect, Tier, Wire
 from ..errors import ConfigError, FaultError
+from ..events import ModelTier
 from ..pricing import Price
+from ..protocols import Dialect, MaxTokensField, Wire
 from ..secrets import Secret
 from .model import RESUME_OPTION, Endpoint, Model
 
@@ -64,7 +65,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     not_prefill: tuple[str, ...] = ()
     brief: dict[str, dict[str, Any]] = {}
     include_usage: bool = True
-    reasoning_max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    reasoning_max_tokens: MaxTokensField = "max_tokens"
     presets: dict[str, dict[str, ModelChoice]] = {}
     prices: dict[str, PriceConfig] = {}
 
@@ -435,7 +436,7 @@ def _is_reasoning(model: str, own: ProviderConfig) -> bool:
     )
 
 
-def _tier(model: str, spec: Provider, own: ProviderConfig) -> Tier:
+def _tier(model: str, spec: Provider, own: ProviderConfig) -> ModelTier:
     if own.tier is not None:
         return own.tier
     if model.endswith(RESUME_OPTION) and spec is table().providers[SIMULATOR]:

@@ -16,11 +16,11 @@ import msgspec
 
 from facilitair_rust import Timeouts
 
-from ..config.schema import Dialect
-from ..events import Tier, Usage
+from ..events import ModelTier, Usage
 from ..pricing import FREE, Price, cost, published_price
+from ..protocols import Dialect, MaxTokensField, Wire
 from ..secrets import Secret
-from ..transport import HttpRequest, Wire
+from ..transport import HttpRequest
 from . import messages as messages_api
 
 RESUME_OPTION: Final = "+resume"
@@ -45,7 +45,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     dialect: Dialect | None = None
-    max_tokens_field: str = "max_tokens"
+    max_tokens_field: MaxTokensField = "max_tokens"
     include_usage: bool = True
     wire: Wire = "openai"
     output_limit: int | None = None
@@ -62,7 +62,7 @@ class Model:
     provider: str
     name: str
     family: str
-    tier: Tier
+    tier: ModelTier
     reasoning: bool
     simulated: bool
     timeouts: Timeouts

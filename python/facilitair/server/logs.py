@@ -13,14 +13,13 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 
 from .. import events as ev
+from ..config import LogFormat, LogLevel
 from ..secrets import Secret, redact
 from .runs import RunRecord
 
-LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 LOGGERS: Final = ("facilitair", "uvicorn")
 Fields = dict[str, str | float | None]
 _log = logging.getLogger(__name__)

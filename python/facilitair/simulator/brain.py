@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, Protocol
 import msgspec
 
 from ..errors import FaultError
-from ..transport import Wire
+from ..protocols import Wire
 from . import messages, wire
 from .faults import Fault, parse_faults
 from .personas import Persona, personas
