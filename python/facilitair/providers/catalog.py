@@ -38,7 +38,7 @@ from ..events import ModelTier
 from ..pricing import Price
 from ..protocols import Dialect, MaxTokensField, Wire
 from ..secrets import Secret
-from .model import RESUME_OPTION, Endpoint, Model
+from .model import Endpoint, Model
 
 SIMULATOR: Final = "simulator"
 
@@ -193,8 +193,7 @@ class Catalog:
             raise ConfigError(f"{name!r} is not a model; write provider/model, such as openai/gpt-6.1-terra")
         spec = self._spec(provider)
         own = self.config.providers.get(provider, ProviderConfig())
-        if provider == SIMULATOR:
-            _check_faults(model)
+        tier = _simulated_tier(model) if provider == SIMULATOR else _tier(model, spec)
         reasoning = _is_reasoning(model, own)
         endpoint = self._endpoint(provider, spec, own, model, reasoning=reasoning, brief=brief)
         host = urlsplit(endpoint.base_url).hostname or ""
@@ -205,7 +204,7 @@ class Catalog:
             provider=provider,
             name=model,
             family="simulated" if provider == SIMULATOR else family_of(model),
-            tier=_tier(model, spec, own),
+            tier=own.tier or tier,
             reasoning=reasoning,
             simulated=provider == SIMULATOR,
             timeouts=self._timeouts(own, slow=reasoning or (local and provider != SIMULATOR)),
@@ -436,11 +435,7 @@ def _is_reasoning(model: str, own: ProviderConfig) -> bool:
     )
 
 
-def _tier(model: str, spec: Provider, own: ProviderConfig) -> ModelTier:
-    if own.tier is not None:
-        return own.tier
-    if model.endswith(RESUME_OPTION) and spec is table().providers[SIMULATOR]:
-        return "resume"
+def _tier(model: str, spec: Provider) -> ModelTier:
     can = any(_matches(model, pattern) for pattern in spec.prefill)
     cannot = any(_matches(model, pattern) for pattern in spec.not_prefill)
     return "prefill" if can and not cannot else "resume"
@@ -468,16 +463,15 @@ def _pick(found: Sequence[Installed], preset: str) -> Installed:
 
 
 def _script_for(role: str) -> str:
-    from ..simulator.personas import personas  # only where the simulator is used
+    from ..simulator.naming import script_for  # only where the simulator is used
 
-    return role if role in personas() else "generic"
+    return script_for(role)
 
 
-def _check_faults(model: str) -> None:
-    from ..simulator.faults import parse_faults
+def _simulated_tier(model: str) -> ModelTier:
+    from ..simulator.naming import tier_of
 
-    _, *faults = model.removesuffix(RESUME_OPTION).split("+")
     try:
-        parse_faults(faults)
+        return tier_of(model)
     except FaultError as error:
         raise ConfigError(f"{SIMULATOR}/{model}: {error}") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,8 +22,6 @@ from ..protocols import Dialect, MaxTokensField, Wire
 from ..secrets import Secret
 from ..transport import HttpRequest
 from . import messages as messages_api
-
-RESUME_OPTION: Final = "+resume"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -115,7 +113,7 @@ class Model:
         endpoint = self.endpoint
         body: dict[str, Any] = {
             **endpoint.body,
-            "model": self.name.removesuffix(RESUME_OPTION) if self.simulated else self.name,
+            "model": self.name,
             "messages": [{"role": message.role, "content": message.content} for message in messages],
             "stream": True,
         }
