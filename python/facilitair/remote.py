@@ -34,9 +34,9 @@ from .errors import (
     UsageError,
 )
 from .fold import apply
+from .keys import Secret, redact
 from .options import RunOptions, check_names
 from .result import Result, result_of
-from .secrets import Secret, redact
 
 _CONNECT_S: Final = 10.0
 _SILENCE_S: Final = 45.0  # the server sends a ping at least every 15 s

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, get_type_hints
 
 from ..errors import ConfigKeyError
-from ..secrets import looks_like_key
+from ..keys import looks_like_key
 from .addresses import check_base_url, is_host_pattern
 from .explaining import convert, quoted, unknown
 from .schema import BUILTIN_PRESETS, MODEL_SETTINGS, FileConfig, as_models

@@ -9,8 +9,8 @@ from typing import Any, Final, Unpack
 import msgspec
 
 from ..errors import ConfigKeyError, UsageError
+from ..keys import Secret
 from ..options import Models, RunOptions
-from ..secrets import Secret
 from .checking import KEYS, check_models
 from .explaining import convert, listed, unknown
 from .schema import BUILTIN_PRESETS, MODEL_SETTINGS, FileConfig, ProviderConfig

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 import msgspec
 
 from ..errors import ConfigKeyError
-from ..secrets import redact
+from ..keys import redact
 
 _WORDS: Final = {
     r"\| null": "",

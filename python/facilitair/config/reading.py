@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import ConfigError, ConfigKeyError
-from ..secrets import Secret
+from ..keys import Secret
 from .checking import check_layer, check_references
 from .config import Config
 from .explaining import shown

@@ -35,9 +35,9 @@ from ..config import (
 )
 from ..errors import ConfigError, FaultError
 from ..events import ModelTier
+from ..keys import Secret
 from ..pricing import Price
 from ..protocols import Dialect, MaxTokensField, Wire
-from ..secrets import Secret
 from .model import Endpoint, Model
 
 SIMULATOR: Final = "simulator"
@@ -179,7 +179,7 @@ class Catalog:
         return (own.api_key_env,) if own.api_key_env else self._spec(provider).key_env
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return every key that could be sent, for `secrets.redact`."""
+        """Return every key that could be sent, for `keys.redact`."""
         keys = (self._key(name) for name in self.provider_names())
         return (*(Secret(key.value) for key in keys if key), *self.config.dotenv.values())
 

@@ -25,7 +25,7 @@ from facilitair_rust import Closed, Content, Embedder, Failed, Finished, Reasoni
 
 from ..config import FILE_NAME, load_config
 from ..errors import ConfigError
-from ..secrets import redact
+from ..keys import redact
 from ..transport import Channel, Transport
 from .catalog import SIMULATOR, Catalog, table
 from .discovery import ask_all_servers, discover

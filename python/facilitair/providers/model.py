@@ -17,9 +17,9 @@ import msgspec
 from facilitair_rust import Timeouts
 
 from ..events import ModelTier, Usage
+from ..keys import Secret
 from ..pricing import FREE, Price, cost, published_price
 from ..protocols import Dialect, MaxTokensField, Wire
-from ..secrets import Secret
 from ..transport import HttpRequest
 from . import messages as messages_api
 

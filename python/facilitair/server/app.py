@@ -17,7 +17,7 @@ from ..client import Client
 from ..errors import TooLarge
 from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
-from .logs import RunLog
+from .logging_setup import RunLog
 from .reporting import ErrorHook, Reporter
 from .runs import Runs
 from .settings import ServerSettings

@@ -17,12 +17,13 @@ from typing import Final, TextIO
 
 from .. import events as ev
 from ..config import LogFormat, LogLevel
-from ..secrets import Secret, redact
+from ..keys import Secret, redact
 from .runs import RunRecord
 
 LOGGERS: Final = ("facilitair", "uvicorn")
 Fields = dict[str, str | float | None]
-_log = logging.getLogger(__name__)
+# Lines carry this name, and people filter by it: it does not change with that of the file.
+_log = logging.getLogger("facilitair.server.logs")
 
 
 class LineFormatter(logging.Formatter):
