@@ -213,20 +213,13 @@ class Catalog:
             known_price=self._known_price(provider, model, spec),
         )
 
-    def for_role(
-        self,
-        role: str,
-        *,
-        preset: str | None = None,
-        overrides: str | Mapping[str, str | Sequence[str]] | None = None,
-    ) -> tuple[Model, ...]:
+    def for_role(self, role: str) -> tuple[Model, ...]:
         """Return the models of a role: first choice, then fallbacks.
 
-        The nearest wins: `overrides` of the call (role, then `"*"`), its `preset`, `[models]` (role, then `default`),
-        `[presets]`, the presets of the primary provider. Raises `UsageError` for arguments that cannot be used and
-        `ConfigError` for a model that cannot.
+        The nearest wins: `[models]` (role, then `default`), `[presets]`, the presets of the primary provider. Raises
+        `ConfigError` for a model that cannot be used.
         """
-        config = self.config.with_overrides(preset=preset, models=overrides)
+        config = self.config
         chosen = config.preset
         names = (
             config.choice(role)
