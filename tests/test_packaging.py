@@ -44,6 +44,15 @@ def test_there_is_one_version() -> None:
     assert written == version("facilitair") == facilitair_rust.__version__
 
 
+def test_the_changelog_says_what_is_new_and_names_the_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest, *released = re.findall(r"^## (.*)$", text, re.M)
+    assert newest == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", title) for title in released)
+    named = released[0] if released else text
+    assert version("facilitair") in named
+
+
 def test_every_supported_python_is_named() -> None:
     published = metadata("facilitair")
     named = {c.rpartition(" ")[2] for c in published.get_all("Classifier", []) if ":: 3." in c}

@@ -8,8 +8,8 @@ import pytest
 
 from facilitair import AgentSpec, Client, Config, Strategy, UsageError
 from facilitair.clock import VirtualClock
-from facilitair.config import RoleConfig
-from facilitair.roles import Role, built_in_roles, find_role
+from facilitair.config import RoleConfig, find_role
+from facilitair.roles import Role, built_in_roles
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport

@@ -37,10 +37,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Typ
 if TYPE_CHECKING:
     from .result import Result
 
+RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal"]
 Code = Literal[
-    "agents_failed", "bad_request", "budget_exceeded", "cancelled", "config", "conflict", "deadline_exceeded",
-    "forbidden", "gone", "internal", "sequence", "model_not_found", "not_found", "recording", "refused", "server",
-    "too_large", "unauthorized", "unavailable", "unprocessable", "usage", "busy",
+    RunErrorCode, "bad_request", "busy", "cancelled", "config", "conflict", "forbidden", "gone", "model_not_found",
+    "not_found", "recording", "refused", "sequence", "server", "too_large", "unauthorized", "unavailable",
+    "unprocessable", "usage",
 ]  # fmt: skip
 OpenAIError = Literal["invalid_request_error", "authentication_error", "rate_limit_error", "server_error"]
 _E = TypeVar("_E", bound="FacilitairError")

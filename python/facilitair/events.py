@@ -13,7 +13,9 @@ import msgspec
 
 SCHEMA_VERSION: Final = 1
 
-Tier = Literal["prefill", "resume", "restart", "none", "inject"]
+# How a model that writes is shown news. The last two are offered by none; they stay because the schema only grows.
+ModelTier = Literal["prefill", "resume", "none"]
+Tier = Literal[ModelTier, "restart", "inject"]
 ReactionAction = Literal["considers", "continues", "revises", "objects"]
 RetractionCause = Literal["withdrawn", "check", "objection", "cascade"]
 PointKind = Literal["agreed", "contradiction", "partial", "unique", "blind_spot"]
@@ -21,7 +23,6 @@ Level = Literal["info", "warning", "error"]
 ChunkStatus = Literal["running", "completed"]
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
 CommandName = Literal["cancel"]
-RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal"]
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .config import find_role
 from .engine.graph import AgentSpec, Strategy
 from .engine.influence import SpacedPolicy
 from .engine.plan import Plan, PlannedAgent
 from .engine.strategies import resolve_strategy
 from .errors import UsageError
 from .options import Models, RunOptions, check_names
-from .roles import Role, built_in_roles, find_role
+from .roles import Role, built_in_roles
 
 if TYPE_CHECKING:
     from .config import Config

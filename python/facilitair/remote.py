@@ -34,9 +34,9 @@ from .errors import (
     UnreachableError,
     UsageError,
 )
+from .keys import Secret, redact
 from .options import RunOptions, check_names
 from .result import Result, result_of
-from .secrets import Secret, redact
 from .stream import EventStream
 
 _CONNECT_S: Final = 10.0

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, Timeouts
 
 from .clock import Clock
+from .protocols import Wire
 
 Delta = Content | Reasoning | Finished | Failed | Closed
-# The protocol of a request and its response: chat completions, or the Messages API of Anthropic.
-Wire = Literal["openai", "anthropic"]
 
 
 @dataclass(frozen=True, slots=True)

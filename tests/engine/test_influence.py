@@ -26,7 +26,7 @@ def prompts(played: Played, model: str) -> list[str]:
     return [
         "\n".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
         for body in bodies
-        if body["model"] == model
+        if body["model"].removesuffix("+resume") == model
     ]
 
 

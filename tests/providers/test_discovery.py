@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,8 @@ class TestOllama:
             f"no key found: using Ollama at {url}/v1, which has qwen3:8b, llama3.2:1b",
         )
         assert heads[0].startswith("GET /api/tags HTTP/1.1\r\n")
-        assert [m.name for m in catalog.for_role("coder", preset="fast")] == ["llama3.2:1b"]
+        fast = replace(catalog, config=catalog.config.with_overrides(preset="fast"))
+        assert [m.name for m in fast.for_role("coder")] == ["llama3.2:1b"]
         assert [m.name for m in catalog.for_role("coder")] == ["qwen3:8b"]
 
     def test_it_is_not_asked_where_there_is_a_key(self, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from facilitair.config import FILE_NAME, Config, ServerConfig, load_config
 from facilitair.errors import ConfigError, Forbidden, NotFound, UsageError
-from facilitair.secrets import Secret, redact
+from facilitair.keys import Secret, redact
 from facilitair.server import problems
 from facilitair.server.auth import Keyring, Principal, install_doors, principal, principal_id
 from facilitair.server.directory import MemoryDirectory

@@ -460,6 +460,15 @@ def test_faults_of_a_script_happen_without_being_asked_for() -> None:
     assert [answered(brain.reply(body("mine"))).status for _ in range(2)] == [429, 200]
 
 
+def test_the_option_that_tells_whoever_asks_to_resume_changes_no_answer() -> None:
+    assert ask(Brain(), "coder+resume") == ask(Brain(), "coder")
+
+    brain = Brain()
+    asked = [brain.reply(body(name)) for name in ("coder+429+resume", "coder+429")]
+    assert [answered(reply).status for reply in asked] == [429, 200], "they count as one model"
+    assert brain.requests == {"coder+429": 2}
+
+
 @pytest.mark.parametrize(
     ("model", "status", "named"),
     [

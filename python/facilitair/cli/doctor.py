@@ -11,7 +11,7 @@ from .render.sanitize import one_line
 from .session import say
 
 if TYPE_CHECKING:
-    from ..providers.doctor import Check
+    from ..doctor import Check
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
@@ -19,7 +19,7 @@ _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 def run(*, probe: bool = False) -> int:
     """Print all checks, with `probe` also those of what models do; return 3 when one of them failed."""
     try:
-        from ..providers.doctor import diagnose
+        from ..doctor import diagnose
     except ImportError as error:  # without the compiled extension nothing below can be imported
         say(f"the installation is incomplete: {error}; run `make setup`, or install the package again")
         return ExitCode.CONFIG

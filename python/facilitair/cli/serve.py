@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     settings = server_settings(config, host=args.host, port=args.port, allowed_hosts=args.allowed_host)
 
     from ..providers.catalog import Catalog
-    from ..server import logs, reporting, tracing
+    from ..server import logging_setup as logs
+    from ..server import reporting, tracing
 
     on_error = reporting.hook_from(os.environ)
     secrets = (*settings.keys, *Catalog(config, dict(os.environ)).secrets())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
 from .. import events as ev
+from ..errors import RunErrorCode
 from ..fold import answer
 from ..stream import EventStream, Figures
 from .agenda import Agenda
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..providers.model import Model
 
 
-_FINISH_REASONS: Final[Mapping[ev.RunErrorCode, str]] = {
+_FINISH_REASONS: Final[Mapping[RunErrorCode, str]] = {
     "budget_exceeded": "budget",
     "deadline_exceeded": "deadline",
 }
@@ -113,7 +114,7 @@ class Announcer:
             )
         )
 
-    def failed(self, code: ev.RunErrorCode, message: str, figures: Mapping[str, Figures]) -> None:
+    def failed(self, code: RunErrorCode, message: str, figures: Mapping[str, Figures]) -> None:
         """End the run with `task_error`; `figures` are those of the chunks still open."""
         end = ev.TaskErrorEvent(
             code=code,

@@ -13,6 +13,7 @@ from facilitair_rust import Content, Control, Reasoning
 
 from .. import events as ev
 from ..clock import Clock
+from ..errors import RunErrorCode
 from ..stream import Cancel, Command, EventStream, Figures, Say
 from ..transport import Channel, Delta
 from .agenda import Agenda
@@ -43,9 +44,7 @@ class Run:
         self._syntheses = SynthesisSpeaker(self._events)
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[Turn] = []
-        self._failure: tuple[ev.RunErrorCode, str] | None = (
-            None  # code and message, told when the step is over
-        )
+        self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
     def finished(self) -> bool:
@@ -114,7 +113,7 @@ class Run:
             figures[turn.chunk_id] = turn.figures
         return figures
 
-    def _fail(self, code: ev.RunErrorCode, message: str) -> None:
+    def _fail(self, code: RunErrorCode, message: str) -> None:
         """Let the run end when the present step is over, so that nothing is said after its end; the first reason
         stands."""
         self._failure = self._failure or (code, message)

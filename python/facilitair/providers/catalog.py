@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,20 +26,19 @@ from facilitair_rust import Timeouts
 from ..config import (
     FILE_NAME,
     Config,
-    Dialect,
     ModelChoice,
     PriceConfig,
     ProviderConfig,
-    Tier,
-    Wire,
     as_models,
     check_base_url,
     is_private_host,
 )
 from ..errors import ConfigError, FaultError
+from ..events import ModelTier
+from ..keys import Secret
 from ..pricing import Price
-from ..secrets import Secret
-from .model import RESUME_OPTION, Endpoint, Model
+from ..protocols import Dialect, MaxTokensField, Wire
+from .model import Endpoint, Model
 
 SIMULATOR: Final = "simulator"
 
@@ -66,7 +65,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     not_prefill: tuple[str, ...] = ()
     brief: dict[str, dict[str, Any]] = {}
     include_usage: bool = True
-    reasoning_max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    reasoning_max_tokens: MaxTokensField = "max_tokens"
     presets: dict[str, dict[str, ModelChoice]] = {}
     prices: dict[str, PriceConfig] = {}
 
@@ -180,7 +179,7 @@ class Catalog:
         return (own.api_key_env,) if own.api_key_env else self._spec(provider).key_env
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return every key that could be sent, for `secrets.redact`."""
+        """Return every key that could be sent, for `keys.redact`."""
         keys = (self._key(name) for name in self.provider_names())
         return (*(Secret(key.value) for key in keys if key), *self.config.dotenv.values())
 
@@ -194,8 +193,7 @@ class Catalog:
             raise ConfigError(f"{name!r} is not a model; write provider/model, such as openai/gpt-6.1-terra")
         spec = self._spec(provider)
         own = self.config.providers.get(provider, ProviderConfig())
-        if provider == SIMULATOR:
-            _check_faults(model)
+        tier = _simulated_tier(model) if provider == SIMULATOR else _tier(model, spec)
         reasoning = _is_reasoning(model, own)
         endpoint = self._endpoint(provider, spec, own, model, reasoning=reasoning, brief=brief)
         host = urlsplit(endpoint.base_url).hostname or ""
@@ -206,7 +204,7 @@ class Catalog:
             provider=provider,
             name=model,
             family="simulated" if provider == SIMULATOR else family_of(model),
-            tier=_tier(model, spec, own),
+            tier=own.tier or tier,
             reasoning=reasoning,
             simulated=provider == SIMULATOR,
             timeouts=self._timeouts(own, slow=reasoning or (local and provider != SIMULATOR)),
@@ -215,20 +213,13 @@ class Catalog:
             known_price=self._known_price(provider, model, spec),
         )
 
-    def for_role(
-        self,
-        role: str,
-        *,
-        preset: str | None = None,
-        overrides: str | Mapping[str, str | Sequence[str]] | None = None,
-    ) -> tuple[Model, ...]:
+    def for_role(self, role: str) -> tuple[Model, ...]:
         """Return the models of a role: first choice, then fallbacks.
 
-        The nearest wins: `overrides` of the call (role, then `"*"`), its `preset`, `[models]` (role, then `default`),
-        `[presets]`, the presets of the primary provider. Raises `UsageError` for arguments that cannot be used and
-        `ConfigError` for a model that cannot.
+        The nearest wins: `[models]` (role, then `default`), `[presets]`, the presets of the primary provider. Raises
+        `ConfigError` for a model that cannot be used.
         """
-        config = self.config.with_overrides(preset=preset, models=overrides)
+        config = self.config
         chosen = config.preset
         names = (
             config.choice(role)
@@ -437,11 +428,7 @@ def _is_reasoning(model: str, own: ProviderConfig) -> bool:
     )
 
 
-def _tier(model: str, spec: Provider, own: ProviderConfig) -> Tier:
-    if own.tier is not None:
-        return own.tier
-    if model.endswith(RESUME_OPTION) and spec is table().providers[SIMULATOR]:
-        return "resume"
+def _tier(model: str, spec: Provider) -> ModelTier:
     can = any(_matches(model, pattern) for pattern in spec.prefill)
     cannot = any(_matches(model, pattern) for pattern in spec.not_prefill)
     return "prefill" if can and not cannot else "resume"
@@ -469,16 +456,15 @@ def _pick(found: Sequence[Installed], preset: str) -> Installed:
 
 
 def _script_for(role: str) -> str:
-    from ..simulator.personas import personas  # only where the simulator is used
+    from ..simulator.naming import script_for  # only where the simulator is used
 
-    return role if role in personas() else "generic"
+    return script_for(role)
 
 
-def _check_faults(model: str) -> None:
-    from ..simulator.faults import parse_faults
+def _simulated_tier(model: str) -> ModelTier:
+    from ..simulator.naming import tier_of
 
-    _, *faults = model.removesuffix(RESUME_OPTION).split("+")
     try:
-        parse_faults(faults)
+        return tier_of(model)
     except FaultError as error:
         raise ConfigError(f"{SIMULATOR}/{model}: {error}") from None

@@ -19,8 +19,8 @@ import msgspec
 from .. import pricing
 from ..config import FILE_NAME, Config, is_private_host
 from ..errors import ConfigError, NotAnsweredError
-from ..secrets import Secret
-from ..transport import Wire
+from ..keys import Secret
+from ..protocols import Wire
 from . import messages
 from .catalog import SIMULATOR, Catalog, Installed, table
 from .model import auth_headers

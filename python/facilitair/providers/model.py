@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from facilitair_rust import Timeouts
 
-from ..config import Dialect
-from ..events import Tier, Usage
+from ..events import ModelTier, Usage
+from ..keys import Secret
 from ..pricing import FREE, Price, cost, published_price
-from ..secrets import Secret
-from ..transport import HttpRequest, Wire
+from ..protocols import Dialect, MaxTokensField, Wire
+from ..transport import HttpRequest
 from . import messages as messages_api
-
-RESUME_OPTION: Final = "+resume"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -45,7 +43,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     dialect: Dialect | None = None
-    max_tokens_field: str = "max_tokens"
+    max_tokens_field: MaxTokensField = "max_tokens"
     include_usage: bool = True
     wire: Wire = "openai"
     output_limit: int | None = None
@@ -62,7 +60,7 @@ class Model:
     provider: str
     name: str
     family: str
-    tier: Tier
+    tier: ModelTier
     reasoning: bool
     simulated: bool
     timeouts: Timeouts
@@ -115,7 +113,7 @@ class Model:
         endpoint = self.endpoint
         body: dict[str, Any] = {
             **endpoint.body,
-            "model": self.name.removesuffix(RESUME_OPTION) if self.simulated else self.name,
+            "model": self.name,
             "messages": [{"role": message.role, "content": message.content} for message in messages],
             "stream": True,
         }

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from facilitair_rust import PushStream, Timeouts, Usage
 
-from ..secrets import redact
+from ..keys import redact
 from ..sources import pushed
 from ..transport import HttpRequest
 

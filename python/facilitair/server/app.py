@@ -18,7 +18,7 @@ from ..errors import TooLarge
 from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
 from .directory import MemoryDirectory
-from .logs import RunLog
+from .logging_setup import RunLog
 from .reporting import ErrorHook, Reporter
 from .runs import Runs
 from .settings import ServerSettings

@@ -28,7 +28,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BadRequest, Forbidden, NotFound, Problem, Unauthorized
-from ..secrets import Secret
+from ..keys import Secret
 from .directory import Directory
 from .problems import documented, log_refusal, response_to
 from .settings import ServerSettings

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import secrets as random
+import secrets
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
 from ..config import Config, ServerConfig, is_host_pattern
 from ..errors import ConfigError, UsageError
-from ..secrets import Secret
+from ..keys import Secret
 
 KEY_VARIABLE: Final = "FACILITAIR_SERVER_KEY"
 SHORTEST_KEY: Final = 16
@@ -67,8 +67,8 @@ def server_settings(
 
 
 def new_key() -> Secret:
-    """Return a new random key. It has the shape of a usual key, so that `secrets.redact` knows it anywhere."""
-    return Secret(f"sk-fac-{random.token_urlsafe(32)}")
+    """Return a new random key. It has the shape of a usual key, so that `keys.redact` knows it anywhere."""
+    return Secret(f"sk-fac-{secrets.token_urlsafe(32)}")
 
 
 def is_loopback(host: str) -> bool:

@@ -18,15 +18,15 @@ from typing import Annotated, Final, Literal, Protocol
 import msgspec
 
 from ..errors import FaultError
-from ..transport import Wire
+from ..protocols import Wire
 from . import messages, wire
 from .faults import Fault, parse_faults
+from .naming import read_name
 from .personas import Persona, personas
 from .prompt import Prompt, Turn, rest_of
 from .wire import Answer, Refusal, Reply, json_reply
 
 OWNER: Final = "facilitair-simulator (simulated)"
-_PREFIX: Final = "simulator/"
 _PIECE: Final = re.compile(r"\s*\S{1,6}|\s+")
 _ODD_CHARACTERS: Final = "These stay inside the text: \u2028 and \u2029 and \x85, 🦀 and 👩\u200d💻."
 _CHARS_PER_TOKEN: Final = 4
@@ -213,14 +213,15 @@ class Brain:
         except ValueError as error:  # msgspec's is one too
             kind = "chat-completion" if spoken == "openai" else "messages"
             return writer.error_reply(400, f"this is not a {kind} request: {error}")
-        name, *asked = chat.model.removeprefix(_PREFIX).split("+")
-        script = self._scripts.get(name)
+        name = read_name(chat.model)
+        chat.model = name.played
+        script = self._scripts.get(name.script)
         if script is None:
             known = ", ".join(self._scripts)
-            message = f"the simulator has no script {name[:60]!r}; it has: {known}"
+            message = f"the simulator has no script {name.script[:60]!r}; it has: {known}"
             return writer.error_reply(404, message, "model_not_found")
         try:
-            faults = parse_faults([*asked, *script.faults])
+            faults = parse_faults([*name.faults, *script.faults])
         except FaultError as error:
             return writer.error_reply(400, str(error), "unknown_fault")
         number = self._count(chat.model)

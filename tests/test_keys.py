@@ -1,3 +1,5 @@
+"""Keys are never shown, and they are taken out of text that others wrote."""
+
 from __future__ import annotations
 
 import copy
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facilitair.secrets import Secret, looks_like_key, redact
+from facilitair.keys import Secret, looks_like_key, redact
 
 values = st.text(min_size=8, max_size=40).filter(lambda value: value not in "Secret('***')")
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from facilitair.config import FILE_NAME
-from facilitair.providers import doctor
-from facilitair.providers.doctor import Check, diagnose
-
-from .servers import Answer, answering, chat, serving, streaming
+from facilitair.doctor import Check, diagnose, providers
+from tests.providers.servers import Answer, answering, chat, serving, streaming
 
 NOWHERE = {"OLLAMA_HOST": "127.0.0.1:1"}
 
@@ -159,7 +157,7 @@ def test_a_provider_without_a_named_model_is_not_asked(tmp_path: Path) -> None:
 
 
 def test_a_silent_provider_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_LONGEST_S", 0.2)
+    monkeypatch.setattr(providers, "_LONGEST_S", 0.2)
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(20)

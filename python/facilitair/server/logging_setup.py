@@ -14,17 +14,17 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 
 from .. import events as ev
-from ..secrets import Secret, redact
+from ..config import LogFormat, LogLevel
+from ..keys import Secret, redact
 from .runs import LiveRun
 
-LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 LOGGERS: Final = ("facilitair", "uvicorn")
 Fields = dict[str, str | float | None]
-_log = logging.getLogger(__name__)
+# Lines carry this name, and people filter by it: it does not change with that of the file.
+_log = logging.getLogger("facilitair.server.logs")
 
 
 class LineFormatter(logging.Formatter):

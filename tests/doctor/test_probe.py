@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from facilitair.config import FILE_NAME
-from facilitair.providers.doctor import Check, diagnose
+from facilitair.doctor import Check, diagnose
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.server import Simulator
-
-from .servers import Answer, Server, answering, chat, serving, streaming
+from tests.providers.servers import Answer, Server, answering, chat, serving, streaming
 
 NOWHERE = {"OLLAMA_HOST": "127.0.0.1:1"}
 ACME = (

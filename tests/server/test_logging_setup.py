@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from facilitair.secrets import Secret
-from facilitair.server.logs import LineFormatter
+from facilitair.keys import Secret
+from facilitair.server.logging_setup import LineFormatter
 from tests.cli.command import environment, start
 from tests.cli.server import KEY, SIMULATED
 
@@ -40,7 +40,7 @@ def test_keys_are_taken_out_of_messages_fields_and_exceptions(form: str) -> None
     assert PROVIDER_KEY not in line
     assert "sk-abcdefghijklmnop" not in line
     assert "the provider said: *** is wrong, *** too" in line
-    assert "test_logs.py" in line, "where it was raised"
+    assert Path(__file__).name in line, "where it was raised"
 
 
 def test_nobody_forges_a_line_or_speaks_to_the_terminal() -> None:
@@ -59,10 +59,10 @@ def test_nobody_forges_a_line_or_speaks_to_the_terminal() -> None:
 def test_a_line_that_cannot_be_written_and_lines_of_others_show_no_key() -> None:
     script = f"""
 import logging, sys, warnings
-from facilitair.secrets import Secret
-from facilitair.server import logs
+from facilitair.keys import Secret
+from facilitair.server.logging_setup import configure
 key = {PROVIDER_KEY!r}
-logs.configure("json", "info", [Secret(key)])
+configure("json", "info", [Secret(key)])
 logging.getLogger("facilitair.x").warning("%d", key)
 logging.getLogger("asyncio").error("Task exception was never retrieved: %s", key)
 warnings.warn(key)

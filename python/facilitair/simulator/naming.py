@@ -1,0 +1,47 @@
+"""What the simulator's models are called: `<script>`, then faults, then `+resume` for one that takes no prefill.
+
+`coder+stall+resume` stalls, and says that it cannot go on from a text of its own. The last part is for whoever asks:
+the simulator itself answers as if it were not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..events import ModelTier
+from .faults import parse_faults
+from .personas import personas
+
+_PREFIX: Final = "simulator/"
+_RESUME: Final = "+resume"
+_ANY_ROLE: Final = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A name in its parts. `played` is the whole of it without `+resume`."""
+
+    played: str
+    script: str
+    faults: tuple[str, ...]
+    tier: ModelTier
+
+
+def read_name(model: str) -> ModelName:
+    """Return the parts of a model's name. Neither its script nor its faults need exist."""
+    played = model.removesuffix(_RESUME)
+    script, *faults = played.removeprefix(_PREFIX).split("+")
+    return ModelName(played, script, tuple(faults), "prefill" if played == model else "resume")
+
+
+def tier_of(model: str) -> ModelTier:
+    """Return how a model takes news. Raises `FaultError` for a fault that does not exist."""
+    name = read_name(model)
+    parse_faults(name.faults)
+    return name.tier
+
+
+def script_for(role: str) -> str:
+    """Return the built-in script that plays a role."""
+    return role if role in personas() else _ANY_ROLE
