@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
@@ -155,31 +154,38 @@ class Client:
 
     async def _plan(self, request: RunRequest) -> Plan:
         self._check_open()
-        catalog = (await self._discovered(request.config)).with_simulator(_NOWHERE)
-        plan = make_plan(request, catalog)
+        plan = make_plan(request, await self._discovered(request.config))
         if plan.needs_prices:
             await asyncio.to_thread(pricing.load)  # the first time an import of 0.3 s
         check_priced(plan)
         if self._transport is not None or not plan.needs_simulator:
             return plan
         _check_scripts(plan)
-        return make_plan(request, catalog.with_simulator(await self._simulator_url()))
+        if self._simulator is None:
+            await self._start_simulator()
+            plan = make_plan(request, await self._discovered(request.config))
+        return plan
 
-    async def _simulator_url(self) -> str:
+    async def _start_simulator(self) -> None:
+        """Start the simulator, and let the models that were found be asked there."""
         async with self._starting:
             self._check_open()
             if self._simulator is None:
                 self._simulator = await Simulator(speed=self._speed).__aenter__()
-            return self._simulator.base_url
+                url = self._simulator.base_url
+                self._found = {
+                    key: (at, found.with_simulator(url)) for key, (at, found) in self._found.items()
+                }
 
     async def _discovered(self, config: Config) -> Catalog:
         """Return what there is to work with; local servers are asked again after a while, not for every run."""
         key, now = what_decides(config), time.monotonic()
         at, catalog = self._found.get(key, (-math.inf, None))
         if catalog is None or now - at > DISCOVERED_FOR_S:
-            catalog = await discover(config, self._env)
+            url = _NOWHERE if self._simulator is None else self._simulator.base_url
+            catalog = (await discover(config, self._env)).with_simulator(url)
             self._found[key] = now, catalog
-        return replace(catalog, config=config)
+        return catalog.of(config)
 
 
 class Collaboration:

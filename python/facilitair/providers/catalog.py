@@ -47,6 +47,7 @@ _FIRST_CONTENT_S: Final = 60.0
 _FIRST_CONTENT_SLOW_S: Final = 180.0
 _BETWEEN_CONTENT_S: Final = 30.0
 _TOTAL_S: Final = 600.0
+_MODELS_KEPT: Final = 1000
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +118,7 @@ class Catalog:
     installed: Mapping[str, tuple[Installed, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     simulator_url: str | None = None
+    _resolved: dict[tuple[str, bool], Model] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def needs_simulator(self) -> bool:
@@ -133,7 +135,12 @@ class Catalog:
 
     def with_simulator(self, base_url: str) -> Catalog:
         """Return the same catalog with the simulator at an address."""
-        return replace(self, simulator_url=base_url.rstrip("/"))
+        return replace(self, simulator_url=base_url.rstrip("/"), _resolved={})
+
+    def of(self, config: Config) -> Catalog:
+        """Return the same catalog for a configuration that differs only in what a call decides: what was resolved once
+        is not resolved again, which takes a millisecond a model."""
+        return replace(self, config=config)
 
     def provider_names(self) -> tuple[str, ...]:
         """Return every provider that can be named, the known ones first."""
@@ -188,6 +195,15 @@ class Catalog:
 
         Raises `ConfigError`: no such provider, no key, no usable address.
         """
+        found = self._resolved.get((name, brief))
+        if found is None:
+            found = self._found(name, brief=brief)
+            if len(self._resolved) >= _MODELS_KEPT:  # callers may name any
+                self._resolved.clear()
+            self._resolved[name, brief] = found
+        return found
+
+    def _found(self, name: str, *, brief: bool) -> Model:
         provider, _, model = name.partition("/")
         if not provider.strip() or not model.strip():
             raise ConfigError(f"{name!r} is not a model; write provider/model, such as openai/gpt-6.1-terra")
