@@ -21,6 +21,7 @@ import uvicorn
 from ..client import Client
 from ..errors import UsageError
 from .app import create_app
+from .http1 import Http1Protocol
 from .reporting import ErrorHook
 from .runs import Runs
 from .settings import ServerSettings
@@ -104,6 +105,7 @@ def make_server(settings: ServerSettings, client: Client, on_error: ErrorHook | 
     app = create_app(settings, client, on_error)
     config = uvicorn.Config(
         app,
+        http=Http1Protocol,
         log_config=None,  # `logs` has configured it, or whoever embeds the server
         log_level="warning",  # below, it writes queries and frames
         access_log=False,  # it would write queries, and with them tickets
