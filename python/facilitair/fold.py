@@ -8,8 +8,9 @@ came late sees the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy, deepcopy
+from typing import Any, Final
 
 from . import events as ev
 
@@ -33,55 +34,9 @@ def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunSta
     elif isinstance(event, ev.TERMINAL):
         state = copy(state)
     state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
-    match event:
-        case ev.TokenStreamEvent():
-            if chunk := state.chunks.get(event.chunk_id):
-                _write(chunk, event.keep, event.tokens)
-        case ev.SynthesisStreamEvent():
-            synthesis = _synthesis(state, event.section)
-            _write(synthesis, event.keep, event.tokens)
-            synthesis.status, synthesis.finish_reason = "running", None
-        case ev.FragmentEvent():
-            _add_fragment(state, event)
-        case ev.FragmentsRetractedEvent():
-            _retract(state, event)
-        case ev.ChunkStartedEvent():
-            state.chunks[event.chunk_id] = ev.ChunkState(
-                chunk_id=event.chunk_id,
-                section=event.section,
-                agent=event.agent,
-                role=event.role,
-                model=event.model,
-            )
-            state.total_chunks = max(state.total_chunks, event.total)
-        case ev.ChunkCompletedEvent():
-            _complete_chunk(state, event)
-        case ev.SynthesisCompletedEvent():
-            synthesis = _synthesis(state, event.section)
-            synthesis.status, synthesis.finish_reason = "completed", event.finish_reason
-            synthesis.points = event.points
-            synthesis.confidence = event.confidence
-        case ev.PointsUpdatedEvent():
-            _synthesis(state, event.section).points = event.points
-        case ev.SystemMessageEvent():
-            state.messages.append(event.message)
-        case ev.TaskStartedEvent():
-            state.task, state.context, state.strategy = event.task, event.context, event.strategy
-            state.agents, state.simulated = event.agents, event.simulated
-        case ev.TaskProgressEvent():
-            _progress(state, event)
-        case ev.TaskCompletedEvent():
-            _complete_task(state, event)
-        case ev.TaskErrorEvent():
-            state.status, state.content = "failed", event.partial
-            state.usage, state.cost_usd = event.usage, event.cost_usd
-            state.error_code, state.error_message = event.code, event.message
-        case ev.TaskCancelledEvent():
-            state.status, state.content = "cancelled", event.partial
-            state.usage, state.cost_usd = event.usage, event.cost_usd
-            state.error_message = event.reason
-        case _:
-            pass  # announcements that change no state
+    change = _CHANGES.get(type(event))
+    if change is not None:
+        change(state, event)
     return state
 
 
@@ -89,6 +44,17 @@ def answer(state: ev.RunState) -> str:
     """Return the sections' syntheses in order, joined by a blank line: what `task_completed.content` must be."""
     texts = (state.syntheses[s.id].text for s in state.sections if s.id in state.syntheses)
     return "\n\n".join(text for text in texts if text)
+
+
+def _stream_tokens(state: ev.RunState, event: ev.TokenStreamEvent) -> None:
+    if chunk := state.chunks.get(event.chunk_id):
+        _write(chunk, event.keep, event.tokens)
+
+
+def _stream_synthesis(state: ev.RunState, event: ev.SynthesisStreamEvent) -> None:
+    synthesis = _synthesis(state, event.section)
+    _write(synthesis, event.keep, event.tokens)
+    synthesis.status, synthesis.finish_reason = "running", None
 
 
 def _write(part: ev.ChunkState | ev.SynthesisState, keep: int | None, tokens: str) -> None:
@@ -107,6 +73,37 @@ def _write(part: ev.ChunkState | ev.SynthesisState, keep: int | None, tokens: st
 
 def _synthesis(state: ev.RunState, section: str) -> ev.SynthesisState:
     return state.syntheses.setdefault(section, ev.SynthesisState(section=section))
+
+
+def _start_task(state: ev.RunState, event: ev.TaskStartedEvent) -> None:
+    state.task, state.context, state.strategy = event.task, event.context, event.strategy
+    state.agents, state.simulated = event.agents, event.simulated
+
+
+def _start_chunk(state: ev.RunState, event: ev.ChunkStartedEvent) -> None:
+    state.chunks[event.chunk_id] = ev.ChunkState(
+        chunk_id=event.chunk_id,
+        section=event.section,
+        agent=event.agent,
+        role=event.role,
+        model=event.model,
+    )
+    state.total_chunks = max(state.total_chunks, event.total)
+
+
+def _complete_synthesis(state: ev.RunState, event: ev.SynthesisCompletedEvent) -> None:
+    synthesis = _synthesis(state, event.section)
+    synthesis.status, synthesis.finish_reason = "completed", event.finish_reason
+    synthesis.points = event.points
+    synthesis.confidence = event.confidence
+
+
+def _update_points(state: ev.RunState, event: ev.PointsUpdatedEvent) -> None:
+    _synthesis(state, event.section).points = event.points
+
+
+def _add_message(state: ev.RunState, event: ev.SystemMessageEvent) -> None:
+    state.messages.append(event.message)
 
 
 def _add_fragment(state: ev.RunState, event: ev.FragmentEvent) -> None:
@@ -154,3 +151,34 @@ def _complete_task(state: ev.RunState, event: ev.TaskCompletedEvent) -> None:
     state.confidence, state.usage, state.cost_usd = event.confidence, event.usage, event.cost_usd
     state.models_used, state.degraded = event.models_used, event.degraded
     state.simulated = event.simulated
+
+
+def _fail_task(state: ev.RunState, event: ev.TaskErrorEvent) -> None:
+    state.status, state.content = "failed", event.partial
+    state.usage, state.cost_usd = event.usage, event.cost_usd
+    state.error_code, state.error_message = event.code, event.message
+
+
+def _cancel_task(state: ev.RunState, event: ev.TaskCancelledEvent) -> None:
+    state.status, state.content = "cancelled", event.partial
+    state.usage, state.cost_usd = event.usage, event.cost_usd
+    state.error_message = event.reason
+
+
+# A look-up, because this is done for each token of each run. What is missing announces and changes nothing.
+_CHANGES: Final[dict[type, Callable[[ev.RunState, Any], None]]] = {
+    ev.TokenStreamEvent: _stream_tokens,
+    ev.FragmentEvent: _add_fragment,
+    ev.SynthesisStreamEvent: _stream_synthesis,
+    ev.FragmentsRetractedEvent: _retract,
+    ev.ChunkStartedEvent: _start_chunk,
+    ev.ChunkCompletedEvent: _complete_chunk,
+    ev.SynthesisCompletedEvent: _complete_synthesis,
+    ev.PointsUpdatedEvent: _update_points,
+    ev.SystemMessageEvent: _add_message,
+    ev.TaskStartedEvent: _start_task,
+    ev.TaskProgressEvent: _progress,
+    ev.TaskCompletedEvent: _complete_task,
+    ev.TaskErrorEvent: _fail_task,
+    ev.TaskCancelledEvent: _cancel_task,
+}

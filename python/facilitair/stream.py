@@ -56,16 +56,24 @@ _NOTHING: Final[Mapping[str, Figures]] = {}
 
 @dataclass(slots=True)
 class Inbox:
-    """What a run is told, until whoever drives it takes it. Bounded by what its users do, not by the run."""
+    """What a run is told, until whoever drives it takes it. A run that has ended is told nothing."""
 
     wake: Callable[[], None] | None = None
     _waiting: list[Command] = field(default_factory=list)
+    _closed: bool = False
 
     def put(self, command: Command) -> None:
         """Add a command, and wake who waits for something else."""
+        if self._closed:
+            return
         self._waiting.append(command)
         if self.wake is not None:
             self.wake()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+        self._waiting.clear()
 
     def take(self) -> list[Command]:
         """Return all commands, the oldest first."""
@@ -85,18 +93,22 @@ class EventStream:
         self.stream_id = uuid.uuid4().hex if stream_id is None else stream_id
         self.last_seq = after
         self.state = ev.RunState(stream_id=self.stream_id)
-        self.standing = self.state
-        """The state without the end of the run, for snapshots: the end is an event of its own."""
         self.inbox = Inbox()
         self._clock: Clock = VirtualClock()
         self._start = 0.0
+        self._before_end: ev.RunState | None = None
         self._chunks_begun: dict[str, float] = {}
         self._queue: list[ev.AnyEvent] = []
 
     @property
     def ended(self) -> bool:
         """Whether the terminal event was said; nothing follows it."""
-        return self.state.status != "running"
+        return self._before_end is not None
+
+    @property
+    def standing(self) -> ev.RunState:
+        """The state without the end of the run, for snapshots: the end is an event of its own."""
+        return self.state if self._before_end is None else self._before_end
 
     @property
     def elapsed(self) -> float:
@@ -112,12 +124,12 @@ class EventStream:
 
     def say(self, event: ev.AnyEvent) -> None:
         """Number, stamp, fold and queue an event. Raises `SequenceError` after the end: a mistake of the caller."""
-        if self.ended:
+        if self._before_end is not None:
             raise SequenceError(f"{type(event).__name__} cannot follow the end of the run")
-        ts, seq = round(self.elapsed, 6), self.last_seq + 1
-        event = replace(event, stream_id=self.stream_id, seq=seq, ts=ts)
+        ts = round(self._clock.now() - self._start, 6)
+        event = replace(event, stream_id=self.stream_id, seq=self.last_seq + 1, ts=ts)
         if isinstance(event, ev.ChunkStartedEvent):
-            self._chunks_begun[event.chunk_id] = event.ts
+            self._chunks_begun[event.chunk_id] = ts
         self._fold(event)
         self._queue.append(event)
 
@@ -197,6 +209,9 @@ class EventStream:
 
     def _fold(self, event: ev.AnyEvent) -> None:
         self.last_seq = event.seq
-        self.state = apply(self.state, event)
-        if not isinstance(event, ev.TERMINAL):
-            self.standing = self.state
+        before = self.state
+        self.state = apply(before, event)
+        # The end alone makes a new state of the old one, which stays as it was.
+        if self.state is not before and isinstance(event, ev.TERMINAL):
+            self._before_end = before
+            self.inbox.close()

@@ -55,6 +55,8 @@ class HttpChannel:
         self._sdk_clients = sdk_clients
         self._relays: dict[int, asyncio.Task[None]] = {}
         self._waited = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
 
     def open(self, request: HttpRequest) -> int:
         """Start a stream and return its number."""
@@ -78,24 +80,34 @@ class HttpChannel:
         if batch := self._mux.take():
             return batch
         self._waited = True
-        if until is None:
-            await self._mux.wait()
-        else:
-            # A timer that wakes costs a tenth of what `asyncio.timeout` does, which cancels.
-            delay = max(0.0, until - self._clock.now())
-            alarm = asyncio.get_running_loop().call_later(delay, self._mux.wake)
-            try:
-                await self._mux.wait()
-            finally:
-                alarm.cancel()
+        if until is not None:
+            self._set_alarm(until)
+        await self._mux.wait()
         return self._mux.take()
 
     def wake(self) -> None:
         """Make a waiting `recv` return now."""
         self._mux.wake()
 
+    def _set_alarm(self, until: float) -> None:
+        """Wake at `until`, or before: it moves on with each token, and to move the timer with it would cost as much as
+        the token. An alarm that is early makes one empty batch."""
+        if self._alarm is not None and self._alarm_at <= until:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        delay = max(0.0, until - self._clock.now())
+        self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+        self._alarm_at = until
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._mux.wake()
+
     async def aclose(self) -> None:
         """Close every stream and its connection."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._mux.close()
         relays = list(self._relays.values())
         for relay in relays:

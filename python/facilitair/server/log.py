@@ -293,6 +293,8 @@ _Delta: Final = (ev.TokenStreamEvent, ev.SynthesisStreamEvent)
 
 
 def _merged(events: list[ev.AnyEvent]) -> list[ev.AnyEvent]:
+    if len(events) == 1:
+        return events
     merged: list[ev.AnyEvent] = []
     deltas: list[_AnyDelta] = []
     for event in events:
@@ -310,12 +312,11 @@ def _merged(events: list[ev.AnyEvent]) -> list[ev.AnyEvent]:
 
 def _continues(last: _AnyDelta, event: ev.AnyEvent) -> bool:
     """Say whether `event` only adds to the same text; one that cuts text back stands alone."""
-    match last, event:
-        case ev.TokenStreamEvent(), ev.TokenStreamEvent():
-            return event.keep is None and last.chunk_id == event.chunk_id and not last.is_final
-        case ev.SynthesisStreamEvent(), ev.SynthesisStreamEvent():
-            return event.keep is None and last.section == event.section
-    return False
+    if isinstance(last, ev.TokenStreamEvent):
+        if not isinstance(event, ev.TokenStreamEvent) or last.chunk_id != event.chunk_id:
+            return False
+        return event.keep is None and not last.is_final
+    return isinstance(event, ev.SynthesisStreamEvent) and last.section == event.section and event.keep is None
 
 
 def _joined(deltas: list[_AnyDelta]) -> _AnyDelta:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -34,19 +34,21 @@ SCHEMA: Final[dict[str, Any]] = {
 _LINE_ENDS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
-def frame(event: ev.AnyEvent) -> bytes:
-    """Return the event as one Server-Sent Event."""
-    data = ev.encode(event)
-    if not data.isascii():
-        for raw, escaped in _LINE_ENDS:
-            data = data.replace(raw, escaped)
-    kind = str(event.__struct_config__.tag).encode()
-    return b"id: %s:%d\nevent: %s\ndata: %s\n\n" % (event.stream_id.encode(), event.seq, kind, data)
+_KINDS: Final = {kind: str(kind.__struct_config__.tag).encode() for kind in get_args(ev.AnyEvent)}
 
 
 def frames(events: Sequence[ev.AnyEvent]) -> bytes:
-    """Return events as Server-Sent Events."""
-    return b"".join(map(frame, events))
+    """Return events of one run as Server-Sent Events."""
+    stream_id = events[0].stream_id.encode()
+    written: list[bytes] = []
+    for event in events:
+        data = ev.encode(event)
+        if not data.isascii():
+            for raw, escaped in _LINE_ENDS:
+                data = data.replace(raw, escaped)
+        kind = _KINDS[type(event)]
+        written.append(b"id: %s:%d\nevent: %s\ndata: %s\n\n" % (stream_id, event.seq, kind, data))
+    return b"".join(written)
 
 
 async def watching(record: RunRecord, after: int, heartbeat_s: float) -> AsyncGenerator[bytes]:
