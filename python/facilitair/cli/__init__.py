@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .exit_codes import ExitCode, for_error
+from .messages import say
 from .parser import parse
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except OSError as error:  # standard output or error cannot be written
-        print(f"facilitair: {error}", file=sys.stderr)  # noqa: T201
+        say(str(error))
         code = ExitCode.FAILED
     _drop_broken_streams()
     return int(code)
@@ -48,7 +49,7 @@ def _run(argv: Sequence[str]) -> int:
     except FacilitairError as error:
         from .render.sanitize import one_line
 
-        print(f"facilitair: {one_line(str(error), 2000)}", file=sys.stderr)  # noqa: T201
+        say(one_line(str(error), 2000))
         return for_error(error)
 
 

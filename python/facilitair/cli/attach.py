@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .exit_codes import ExitCode
+from .messages import say
 from .outcome import check_files, conclude
 from .remote import ADDRESS_VARIABLES, client_of, server_of, view
-from .session import check_view, say
+from .session import check_view
 from .signals import Interrupts
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from .exit_codes import ExitCode
+from .messages import say
 from .render.sanitize import one_line
-from .session import say
 
 if TYPE_CHECKING:
     from ..providers.doctor import Check

@@ -12,8 +12,9 @@ from ..events import TaskCompletedEvent, TaskErrorEvent, TerminalEvent
 from ..recording import Recorder
 from .exit_codes import ExitCode, for_outcome
 from .files import check_writable, write_whole
+from .messages import say
 from .render.sanitize import clean
-from .session import print_answer, renderer_for, say, show
+from .session import print_answer, renderer_for, show
 
 if TYPE_CHECKING:
     import argparse

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ..errors import FacilitairError, ServerError
+from .messages import say
 from .outcome import watch
-from .session import say
 
 if TYPE_CHECKING:
     import argparse

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from ..events import AnyEvent, TaskCompletedEvent, UnknownEvent
 from ..recording import Recording, read_recording
 from .exit_codes import ExitCode
-from .session import check_view, print_answer, renderer_for, say, show
+from .messages import say
+from .session import check_view, print_answer, renderer_for, show
 
 if TYPE_CHECKING:
     import argparse

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import select
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
 from ..errors import UsageError
+from .messages import say
 
 if TYPE_CHECKING:
     import argparse
@@ -50,8 +50,7 @@ def _task(argument: str | None, stdin: TextIO | None) -> str:
 
 def _read(stdin: TextIO, *, notice: bool) -> bytes:
     if notice and not select.select([stdin], [], [], _NOTICE_AFTER_S)[0]:
-        note = "facilitair: waiting for standard input to end; `< /dev/null` goes without it"
-        print(note, file=sys.stderr, flush=True)  # noqa: T201
+        say("waiting for standard input to end; `< /dev/null` goes without it")
     try:
         return stdin.buffer.read(MAX_INPUT_BYTES + 1)
     except OSError as error:

@@ -11,8 +11,8 @@ from ..config import load_config
 from ..errors import ConfigError
 from ..server.settings import server_settings
 from .exit_codes import ExitCode
+from .messages import say
 from .remote import ADDRESS_VARIABLES, KEY_VARIABLE
-from .session import say
 
 if TYPE_CHECKING:
     import argparse

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from ..errors import RecordingError, UsageError
 from ..events import TERMINAL, AnyEvent, TerminalEvent, UnknownEvent
+from .messages import say
 from .render.sanitize import clean
 
 if TYPE_CHECKING:
@@ -147,8 +148,3 @@ def print_answer(text: str) -> None:
         return
     sys.stdout.write(clean(text).rstrip("\n") + "\n")
     sys.stdout.flush()
-
-
-def say(message: str) -> None:
-    """Write a line about the command itself to standard error."""
-    print(f"facilitair: {message}", file=sys.stderr, flush=True)  # noqa: T201

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..simulator.server import serve
 from .exit_codes import ExitCode
-from .session import say
+from .messages import say
 
 if TYPE_CHECKING:
     import argparse
