@@ -126,13 +126,15 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
+        "from facilitair.cli.output import Output, Streams\n"
         "from facilitair.cli.session import renderer_for, show\n"
         "from facilitair.cli.signals import Interrupts\n"
         "from facilitair.cli.replay import _paced\n"
         "from facilitair.recording import read_recording\n"
+        "import os\n"
         "async def main():\n"
         "    with Interrupts(lambda: print('stopping', file=sys.stderr)):\n"
-        "        view = renderer_for(json=False, verbosity='full', view='auto')\n"
+        "        view = renderer_for(Output(streams=Streams.of(sys.stdout, sys.stderr, os.environ)))\n"
         f"        await show(_paced(read_recording(Path({path!r})), 1), view)\n"
         "asyncio.run(main())\n"
     )

@@ -10,30 +10,29 @@ from ..events import AnyEvent, TaskCompletedEvent, UnknownEvent
 from ..recording import Recording, read_recording
 from .exit_codes import ExitCode
 from .messages import say
-from .session import check_view, print_answer, renderer_for, show
+from .session import print_answer, renderer_for, show
 
 if TYPE_CHECKING:
-    import argparse
+    from .commands import Replay
 
 _LONGEST_GAP_S: Final = 30.0  # heartbeats come more often; a damaged time must not stop the show
 
 
-def run(args: argparse.Namespace) -> int:
+def run(command: Replay) -> int:
     """Show the recording; return the exit code. Raises `RecordingError` for what is no recording."""
-    check_view(args.view, json=args.json, verbosity=args.verbosity)
-    return asyncio.run(_replay(args))
+    return asyncio.run(_replay(command))
 
 
-async def _replay(args: argparse.Namespace) -> int:
-    recording = read_recording(args.file)
-    renderer = renderer_for(json=args.json, verbosity=args.verbosity, view=args.view)
-    end, _ = await show(_paced(recording, args.speed), renderer)
+async def _replay(command: Replay) -> int:
+    recording = read_recording(command.file)
+    renderer = renderer_for(command.output)
+    end, _ = await show(_paced(recording, command.speed), renderer)
     if recording.truncated:
         say("the recording's last line was cut off; everything before it was shown")
     if end is None:
         say("the recording stops before the run ended")
-    elif isinstance(end, TaskCompletedEvent) and not args.json:
-        print_answer(end.content)
+    elif isinstance(end, TaskCompletedEvent) and not command.output.json:
+        print_answer(end.content, formatted=command.output.formats_answer)
     return ExitCode.OK
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol
 
-from ..errors import RecordingError, UsageError
+from ..errors import RecordingError
 from ..events import TERMINAL, AnyEvent, TerminalEvent, UnknownEvent
 from .messages import say
 from .render.sanitize import clean
 
 if TYPE_CHECKING:
     from ..recording import Recorder
-    from .render.narrator import Verbosity
-
-View = Literal["auto", "live", "lines"]
+    from .output import Output, Streams
 
 
 class Renderer(Protocol):
@@ -42,62 +39,32 @@ class Renderer(Protocol):
         ...
 
 
-def is_capable(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that understands escape sequences."""
-    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
-
-
-def is_rich(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that wants colours and boxes."""
-    return is_capable(stream) and not os.environ.get("NO_COLOR")
-
-
-def check_view(view: View, *, json: bool, verbosity: Verbosity) -> None:
-    """Raise `UsageError` when the live view is asked for where there cannot be one."""
-    if view != "live":
-        return
-    if json or verbosity != "full":
-        other = "--json" if json else f"--verbosity {verbosity}"
-        raise UsageError(f"--view live shows everything; leave out {other}, or use --view lines")
-    if not (is_capable(sys.stderr) and _is_utf8(sys.stderr)):
-        raise UsageError(
-            "--view live needs a UTF-8 terminal as standard error, and TERM naming it; leave it out, "
-            "and the run is told in lines where there is none"
-        )
-
-
-def renderer_for(*, json: bool, verbosity: Verbosity, view: View) -> Renderer:
-    """Return the renderer for the process's standard streams."""
-    if json:
+def renderer_for(output: Output) -> Renderer:
+    """Return the renderer that shows a run as `output` says, on the process's standard streams."""
+    if output.style == "json":
         from .render.json_lines import JsonLines
 
         return JsonLines(sys.stdout.buffer)
-    wanted = view == "auto" and verbosity == "full" and is_rich(sys.stderr) and _is_utf8(sys.stderr)
-    if wanted or view == "live":
-        return _live_view()
+    if output.style == "live":
+        return _live_view(output.streams)
     from .render.narrator import Narrator
 
-    if not is_rich(sys.stderr):
+    if output.style == "plain":
         from .render.plain import PlainPen
 
-        return Narrator(PlainPen(sys.stderr), verbosity, whole_lines=True, answer_follows=False)
+        return Narrator(PlainPen(sys.stderr), output.verbosity, whole_lines=True, answer_follows=False)
     from .render.terminal import TerminalPen, console_for
 
     pen = TerminalPen(console_for(sys.stderr))
-    return Narrator(pen, verbosity, whole_lines=False, answer_follows=sys.stdout.isatty())
+    return Narrator(pen, output.verbosity, whole_lines=False, answer_follows=output.streams.out_is_terminal)
 
 
-def _live_view() -> Renderer:
+def _live_view(streams: Streams) -> Renderer:
     from .render.live import LiveView
     from .render.terminal import TerminalPen, console_for
 
     pen = TerminalPen(console_for(sys.stderr))
-    colours = not os.environ.get("NO_COLOR")
-    return LiveView(sys.stderr, pen, colours=colours, answer_follows=sys.stdout.isatty())
-
-
-def _is_utf8(stream: TextIO) -> bool:
-    return stream.encoding.lower().replace("-", "") == "utf8"
+    return LiveView(sys.stderr, pen, colours=streams.colours, answer_follows=streams.out_is_terminal)
 
 
 async def show(
@@ -136,10 +103,10 @@ async def _tick(renderer: Renderer) -> None:
         renderer.tick(time.monotonic())
 
 
-def print_answer(text: str) -> None:
-    """Write the answer to standard output: rendered on a terminal, as it is anywhere else."""
+def print_answer(text: str, *, formatted: bool) -> None:
+    """Write the answer to standard output: `formatted` for a terminal, or as it is."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if is_rich(sys.stdout):
+    if formatted:
         from .render.terminal import console_for, markdown
 
         console = console_for(sys.stdout)
