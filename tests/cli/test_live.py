@@ -124,18 +124,17 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
     script = Script()
     path = recording(tmp_path, *script.begin("coder"), script.text("coder", "Hi", ts=20.0))
     code = (
-        "import asyncio, sys\n"
+        "import asyncio, os, sys\n"
         "from pathlib import Path\n"
         "from facilitair.cli.output import Output, Streams\n"
-        "from facilitair.cli.session import renderer_for, show\n"
+        "from facilitair.cli.presentation import Presentation\n"
+        "from facilitair.cli.replay import paced\n"
         "from facilitair.cli.signals import Interrupts\n"
-        "from facilitair.cli.replay import _paced\n"
         "from facilitair.recording import read_recording\n"
-        "import os\n"
         "async def main():\n"
+        "    output = Output(streams=Streams.of(sys.stdout, sys.stderr, os.environ))\n"
         "    with Interrupts(lambda: print('stopping', file=sys.stderr)):\n"
-        "        view = renderer_for(Output(streams=Streams.of(sys.stdout, sys.stderr, os.environ)))\n"
-        f"        await show(_paced(read_recording(Path({path!r})), 1), view)\n"
+        f"        await Presentation(output).show(paced(read_recording(Path({path!r})), 1))\n"
         "asyncio.run(main())\n"
     )
     command = [COMMAND[0], "-c", code]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
-def run(command: Doctor) -> int:
+def run(command: Doctor) -> ExitCode:
     """Print all checks, with `probe` also those of what models do; return 3 when one of them failed."""
     try:
         from ..providers.doctor import diagnose

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("fastapi", "prometheus_client", "uvicorn", "websockets")
 
 
-def run(command: Serve) -> int:
+def run(command: Serve) -> ExitCode:
     """Serve until Ctrl-C or SIGTERM, which is the normal end.
 
     Raises `UsageError` for an address that cannot be listened on, `ConfigError` for a missing key or package.

@@ -14,7 +14,7 @@ from .messages import say
 _HOST = "127.0.0.1"
 
 
-def run(command: Simulate) -> int:
+def run(command: Simulate) -> ExitCode:
     """Serve until Ctrl-C or SIGTERM, which is the normal end. Raises `UsageError` for a port that is taken."""
     asyncio.run(_serve(command))
     return ExitCode.OK
