@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .exit_codes import ExitCode, for_error
+from .exit_codes import ExitCode
 from .messages import say
 from .parser import parse
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from ..errors import FacilitairError
+    from ..errors import FacilitairError, exit_status
 
     try:
         return _execute(argv)
@@ -49,7 +49,7 @@ def _run(argv: Sequence[str]) -> int:
         from .render.sanitize import one_line
 
         say(one_line(str(error), 2000))
-        return for_error(error)
+        return exit_status(error)
 
 
 def _execute(argv: Sequence[str]) -> int:

@@ -12,10 +12,18 @@ from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
-from ..errors import RecordingError
-from ..events import TERMINAL, AnyEvent, TaskCompletedEvent, TaskErrorEvent, TerminalEvent, UnknownEvent
+from ..errors import TABLE, RecordingError, run_error
+from ..events import (
+    TERMINAL,
+    AnyEvent,
+    TaskCancelledEvent,
+    TaskCompletedEvent,
+    TaskErrorEvent,
+    TerminalEvent,
+    UnknownEvent,
+)
 from ..recording import Recorder
-from .exit_codes import ExitCode, for_outcome
+from .exit_codes import ExitCode
 from .files import write_whole
 from .messages import say
 from .output import Output
@@ -47,7 +55,7 @@ class Presentation:
 
     def conclude(self) -> ExitCode:
         """Deliver the answer, or save what there is of it; return what the command ends with."""
-        code, kept = for_outcome(self.end), True
+        code, kept = _code_of(self.end), True
         if self.end is None:
             say("the run broke off without an end; please report this")
         elif isinstance(self.end, TaskCompletedEvent):
@@ -116,6 +124,18 @@ async def _tick(renderer: Renderer) -> None:
     while True:
         await asyncio.sleep(renderer.period)
         renderer.tick(time.monotonic())
+
+
+def _code_of(end: TerminalEvent | None) -> ExitCode:
+    match end:
+        case TaskCompletedEvent():
+            return ExitCode.PARTIAL if end.degraded else ExitCode.OK
+        case TaskErrorEvent():
+            return ExitCode(TABLE[run_error(end.code).code].exit_status)
+        case TaskCancelledEvent():
+            return ExitCode(TABLE["cancelled"].exit_status)
+        case None:  # the stream broke off
+            return ExitCode.FAILED
 
 
 def _save(path: Path, text: str) -> bool:
