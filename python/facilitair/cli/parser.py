@@ -11,10 +11,11 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from .exit_codes import ExitCode
 
+_N = TypeVar("_N", int, float)
 _MARK: Final = "\0"
 _COMMANDS_HELP: Final = """\
 commands:
@@ -282,13 +283,13 @@ def _add_view(add: Callable[..., Any]) -> None:
     )
 
 
-def _positive(kind: type[float] | type[int], unit: str) -> Callable[[str], float]:
-    def convert(text: str) -> float:
+def _positive(kind: Callable[[str], _N], unit: str) -> Callable[[str], _N]:
+    def convert(text: str) -> _N:
         try:
             value = kind(text)
         except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
+            value = kind("0")
+        if not 0 < value < math.inf:  # `math.isfinite` cannot take every int
             raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0")
         return value
 
