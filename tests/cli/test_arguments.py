@@ -53,6 +53,11 @@ def test_every_option_of_a_run_can_be_given() -> None:
     }
 
 
+def test_what_is_not_given_stays_as_configured() -> None:
+    assert set(collaborate().options.values()) == {None}
+    assert collaborate("--cache").options["cache"] is True
+
+
 def test_task_context_and_files_are_ready(tmp_path: Path) -> None:
     made = collaborate(
         '{"team": 3, "language": "go"}',

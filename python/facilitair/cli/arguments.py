@@ -64,7 +64,7 @@ def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborat
         "max_cost": args.max_cost,
         "max_tokens": args.max_tokens,
         "timeout": args.timeout,
-        "cache": not args.no_cache,
+        "cache": args.cache,
     }
     context = inputs.context_of(
         args.context_json, args.context, language=args.language, frameworks=args.framework

@@ -137,7 +137,11 @@ def collaborate_parser() -> argparse.ArgumentParser:
     add(
         "--section", action="append", default=[], metavar="TITLE", help="a section of the answer (repeatable)"
     )
-    add("--no-cache", action="store_true", help="neither take a stored answer nor store this one")
+    add(
+        "--cache",
+        action=argparse.BooleanOptionalAction,
+        help="take a stored answer and store this one, or neither (default: as configured)",
+    )
     add = parser.add_argument_group("limits").add_argument
     add("--max-cost", type=_positive(float, "dollars"), metavar="USD", help="stop before this cost")
     add("--max-tokens", type=_positive(int, "tokens"), metavar="N", help="stop before this many tokens")
