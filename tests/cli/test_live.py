@@ -149,6 +149,17 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
     assert_given_back(terminal)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_gives_the_screen_back(tmp_path: Path, number: signal.Signals) -> None:
+    script = Script()
+    path = recording(tmp_path, *script.begin("coder"), script.text("coder", "Hi", ts=20.0))
+    terminal = watching(tmp_path, "replay", path)
+    terminal.wait_until(lambda t: t.alternate)
+    terminal.process.kill(number)
+    assert terminal.wait() == 130
+    assert_given_back(terminal)
+
+
 def test_a_failed_run_gives_the_screen_back(tmp_path: Path) -> None:
     script = Script()
     events = [*script.begin("coder"), script.text("coder", "Hello", ts=0.8)]

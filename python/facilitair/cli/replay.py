@@ -12,19 +12,24 @@ from .commands import Replay
 from .exit_codes import ExitCode
 from .messages import say
 from .presentation import Presentation
+from .signals import Interrupts
 
 _LONGEST_GAP_S: Final = 30.0  # heartbeats come more often; a damaged time must not stop the show
 
 
 def run(command: Replay) -> ExitCode:
     """Show the recording. Raises `RecordingError` for what is no recording."""
-    return asyncio.run(_replay(command))
+    try:
+        return asyncio.run(_replay(command))
+    except asyncio.CancelledError:
+        return ExitCode.INTERRUPTED
 
 
 async def _replay(command: Replay) -> ExitCode:
     recording = read_recording(command.file)
     presentation = Presentation(command.output)
-    await presentation.show(paced(recording, command.speed))
+    with Interrupts():
+        await presentation.show(paced(recording, command.speed))
     if recording.truncated:
         say("the recording's last line was cut off; everything before it was shown")
     if presentation.end is None:
