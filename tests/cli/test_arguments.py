@@ -102,6 +102,11 @@ def test_attach_needs_a_server() -> None:
     assert (made.stream_id, made.after, made.server) == ("run-1", 7, Server(SERVER, Secret("k")))
 
 
+def test_an_id_must_be_text() -> None:
+    with pytest.raises(UsageError, match="ID is not UTF-8"):
+        command("attach", "\udcff", "--server", SERVER)
+
+
 def test_each_other_command_has_its_value() -> None:
     replay = command("replay", "r.jsonl", "--speed", "max", "--json")
     assert isinstance(replay, Replay)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..secrets import Secret
+from . import inputs
 from .commands import (
     ADDRESS_VARIABLES,
     KEY_VARIABLE,
@@ -53,8 +54,6 @@ def command_of(args: argparse.Namespace, env: Mapping[str, str]) -> Command:
 
 
 def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborate:
-    from . import inputs  # msgspec: the doctor also works where that is missing
-
     output = _output(args, env, answer=args.output, record=args.record)
     options: RunOptions = {
         "strategy": args.strategy,
@@ -78,7 +77,7 @@ def _attach(args: argparse.Namespace, env: Mapping[str, str]) -> Attach:
     server = _server(args, env)
     if server is None:
         raise UsageError(f"which server? Give --server URL, or set {ADDRESS_VARIABLES[0]}")
-    return Attach(args.id, args.after, server, output)
+    return Attach(inputs.text_of(args.id, "ID"), args.after, server, output)
 
 
 def _serve(args: argparse.Namespace) -> Serve:

@@ -1,4 +1,4 @@
-"""The task, the context and the models as they were typed or piped: read, and checked to be what they must be."""
+"""What was typed or piped: text that is text, and the task, the context and the models made of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_task(argument: str | None, stdin: TextIO | None) -> str:
 
     Raises `UsageError` when that is empty, too large or no text.
     """
-    parts = [] if argument is None or argument == "-" else [_text(argument, "the task")]
+    parts = [] if argument is None or argument == "-" else [text_of(argument, "the task")]
     if stdin is not None and (argument == "-" or not stdin.isatty()):
         parts.append(_checked(_read(stdin, notice=bool(parts)), "standard input"))
     task = "\n\n".join(part for part in parts if part.strip())
@@ -69,17 +69,23 @@ def context_of(
         key, equals, value = item.partition("=")
         if not key.strip() or not equals:
             raise UsageError(f"--context {item!r} is not KEY=VALUE")
-        context[_text(key.strip(), "--context")] = _value(_text(value, "--context"))
+        context[text_of(key.strip(), "--context")] = _value(text_of(value, "--context"))
     if language is not None:
-        context["language"] = _text(language, "--language")
+        context["language"] = text_of(language, "--language")
     if frameworks:
-        context["frameworks"] = [_text(name, "--framework") for name in frameworks]
+        context["frameworks"] = [text_of(name, "--framework") for name in frameworks]
     return context
+
+
+def text_of(argument: str, name: str) -> str:
+    """Return `argument`, which is really text: the system passes bytes, Python hides what it cannot decode in
+    surrogates. Raises `UsageError` calling it `name` when it is not."""
+    return _checked(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def _context_object(text: str) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(_text(text, "CONTEXT_JSON"))
+        value = msgspec.json.decode(text_of(text, "CONTEXT_JSON"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise UsageError(f"CONTEXT_JSON is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -92,12 +98,6 @@ def _value(text: str) -> object:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return text
-
-
-def _text(argument: str, name: str) -> str:
-    """Return a command-line argument that is really text: the system passes bytes, Python hides what it cannot
-    decode in surrogates."""
-    return _checked(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def models_of(arguments: Sequence[str]) -> dict[str, str] | None:
