@@ -44,7 +44,7 @@ def command_of(args: argparse.Namespace, env: Mapping[str, str]) -> Command:
         case "attach":
             return _attach(args, env)
         case "replay":
-            return Replay(output=_output(args, env), file=args.file, speed=args.speed)
+            return Replay(file=args.file, speed=args.speed, output=_output(args, env))
         case "serve":
             return _serve(args)
         case "doctor":
@@ -69,7 +69,8 @@ def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborat
         args.context_json, args.context, language=args.language, frameworks=args.framework
     )
     task = inputs.read_task(args.task, sys.stdin)
-    return Collaborate(task, context, options, _server(args, env), output)
+    server = _server(args, env)
+    return Collaborate(task=task, context=context, options=options, server=server, output=output)
 
 
 def _attach(args: argparse.Namespace, env: Mapping[str, str]) -> Attach:
@@ -77,7 +78,8 @@ def _attach(args: argparse.Namespace, env: Mapping[str, str]) -> Attach:
     server = _server(args, env)
     if server is None:
         raise UsageError(f"which server? Give --server URL, or set {ADDRESS_VARIABLES[0]}")
-    return Attach(inputs.text_of(args.id, "ID"), args.after, server, output)
+    stream_id = inputs.text_of(args.id, "ID")
+    return Attach(stream_id=stream_id, after=args.after, server=server, output=output)
 
 
 def _serve(args: argparse.Namespace) -> Serve:
@@ -103,7 +105,13 @@ def _output(
     answer: Path | None = None,
     record: Path | None = None,
 ) -> Output:
-    streams = Streams.of(sys.stdout, sys.stderr, env)
-    output = Output(args.json, args.verbosity, args.view, answer, record, streams)
+    output = Output(
+        json=args.json,
+        verbosity=args.verbosity,
+        view=args.view,
+        answer=answer,
+        record=record,
+        streams=Streams.of(sys.stdout, sys.stderr, env),
+    )
     output.check()
     return output
