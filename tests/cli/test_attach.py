@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from facilitair import events as ev
 from facilitair.recording import read_recording
 
 from .command import run, start
+from .events import Script
 from .server import KEY, serving
 
 TASK = "Write a rate limiter"
@@ -99,6 +103,62 @@ def test_ctrl_c_cancels_the_run_on_the_server(tmp_path: Path, slow_server: str) 
     assert status(slow_server, stream_id) == "cancelled"
     if last["partial"].strip():
         assert f"the partial answer is in facilitair-partial-{stream_id}.md" in err.decode()
+
+
+class StubbornServer(BaseHTTPRequestHandler):
+    """Ends its only run, with an answer, when it is asked to cancel it, and then says that it could not."""
+
+    asked = threading.Event()
+    ended = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if "/cancel/" not in self.path:
+            self._answer(201, b'{"stream_id": "run-1"}')
+            return
+        self.asked.set()
+        self.ended.wait(20)
+        self._answer(500, b"{}")
+
+    def do_GET(self) -> None:
+        script = Script()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for event in (*script.begin("coder"), script.text("coder", "Hi")):
+            self._send(event)
+        self.asked.wait(20)
+        self._send(script.completed("# Hi"))
+        self.rfile.read(1)  # the viewer has seen the end and leaves
+        self.ended.set()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the handler's contract)
+        pass
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _send(self, event: ev.AnyEvent) -> None:
+        self.wfile.write(b"id: %d\ndata: %s\n\n" % (event.seq, ev.encode(event)))
+
+
+def test_an_answer_that_comes_in_spite_of_ctrl_c_is_not_lost(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), StubbornServer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        arguments = ("collaborate", TASK, "--server", url, "--output", "a.md")
+        with start(*arguments, "--json", cwd=tmp_path, **ENV) as process:
+            begun(process)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        server.shutdown()
+    assert process.returncode == 0, err
+    assert (tmp_path / "a.md").read_text() == "# Hi\n"
+    assert b"could not be cancelled" not in err
 
 
 def test_ctrl_c_only_ends_the_view_of_an_attached_run(tmp_path: Path, slow_server: str) -> None:

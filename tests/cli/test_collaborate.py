@@ -255,6 +255,8 @@ def test_a_full_disk_is_said_and_fails(tmp_path: Path) -> None:
         ((TASK, "--model", "nope/model"), b"", 3, "'nope'"),
         ((TASK, "--max-cost", "0"), b"", 2, "--max-cost: '0' is not a number of dollars above 0"),
         ((TASK, "--max-tokens", "1.5"), b"", 2, "--max-tokens"),
+        ((TASK, "--max-tokens", "1" * 400), b"", 2, "max_tokens"),
+        ((TASK, "--max-tokens", "1" * 5000), b"", 2, "--max-tokens"),
         ((TASK, "--timeout", "inf"), b"", 2, "--timeout"),
         ((TASK, "--verbosity", "loud"), b"", 2, "--verbosity"),
         ((TASK, "--nope"), b"", 2, "--nope"),

@@ -124,16 +124,17 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
     script = Script()
     path = recording(tmp_path, *script.begin("coder"), script.text("coder", "Hi", ts=20.0))
     code = (
-        "import asyncio, sys\n"
+        "import asyncio, os, sys\n"
         "from pathlib import Path\n"
-        "from facilitair.cli.session import renderer_for, show\n"
+        "from facilitair.cli.output import Output, Streams\n"
+        "from facilitair.cli.presentation import Presentation\n"
+        "from facilitair.cli.replay import paced\n"
         "from facilitair.cli.signals import Interrupts\n"
-        "from facilitair.cli.replay import _paced\n"
         "from facilitair.recording import read_recording\n"
         "async def main():\n"
+        "    output = Output(streams=Streams.of(sys.stdout, sys.stderr, os.environ))\n"
         "    with Interrupts(lambda: print('stopping', file=sys.stderr)):\n"
-        "        view = renderer_for(json=False, verbosity='full', view='auto')\n"
-        f"        await show(_paced(read_recording(Path({path!r})), 1), view)\n"
+        f"        await Presentation(output).show(paced(read_recording(Path({path!r})), 1))\n"
         "asyncio.run(main())\n"
     )
     command = [COMMAND[0], "-c", code]
@@ -144,6 +145,17 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
         lambda t: "stopping" in "\n".join(t.display)
     )  # told as news, not written over the panels
     terminal.process.sendintr()
+    assert terminal.wait() == 130
+    assert_given_back(terminal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_gives_the_screen_back(tmp_path: Path, number: signal.Signals) -> None:
+    script = Script()
+    path = recording(tmp_path, *script.begin("coder"), script.text("coder", "Hi", ts=20.0))
+    terminal = watching(tmp_path, "replay", path)
+    terminal.wait_until(lambda t: t.alternate)
+    terminal.process.kill(number)
     assert terminal.wait() == 130
     assert_given_back(terminal)
 

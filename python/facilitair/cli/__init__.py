@@ -1,6 +1,6 @@
 """The `facilitair` command.
 
-Data goes one way: arguments become a request, the run's events go to one renderer, its end becomes an exit code.
+Data goes one way: arguments become one command, the run's events go to one renderer, its end becomes an exit code.
 Answers and JSON go to standard output, everything else to standard error. Imports that cost time stand inside the
 commands, so that `facilitair --help` answers at once.
 """
@@ -11,11 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .exit_codes import ExitCode, for_error
+from .exit_codes import ExitCode
+from .messages import say
 from .parser import parse
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -32,52 +32,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except OSError as error:  # standard output or error cannot be written
-        print(f"facilitair: {error}", file=sys.stderr)  # noqa: T201
+        say(str(error))
         code = ExitCode.FAILED
     _drop_broken_streams()
     return int(code)
 
 
 def _run(argv: Sequence[str]) -> int:
-    from ..errors import FacilitairError
+    from ..errors import FacilitairError, exit_status
 
     try:
-        return _dispatch(parse(argv))
-    except SystemExit as end:  # argparse: help, version, wrong arguments
+        return _execute(argv)
+    except SystemExit as end:  # help, the version, or wrong arguments
         return end.code if isinstance(end.code, int) else ExitCode.OK
     except FacilitairError as error:
         from .render.sanitize import one_line
 
-        print(f"facilitair: {one_line(str(error), 2000)}", file=sys.stderr)  # noqa: T201
-        return for_error(error)
+        say(one_line(str(error), 2000))
+        return exit_status(error)
 
 
-def _dispatch(args: argparse.Namespace) -> int:
-    match args.command:
-        case "collaborate":
+def _execute(argv: Sequence[str]) -> int:
+    args = parse(argv)
+    from . import commands  # only now, like all below: help needs none of it
+    from .arguments import command_of
+
+    match command_of(args, os.environ):
+        case commands.Collaborate() as command:
             from . import collaborate
 
-            return collaborate.run(args)
-        case "replay":
-            from . import replay
-
-            return replay.run(args)
-        case "serve":
-            from . import serve
-
-            return serve.run(args)
-        case "attach":
+            return collaborate.run(command)
+        case commands.Attach() as command:
             from . import attach
 
-            return attach.run(args)
-        case "doctor":
+            return attach.run(command)
+        case commands.Replay() as command:
+            from . import replay
+
+            return replay.run(command)
+        case commands.Serve() as command:
+            from . import serve
+
+            return serve.run(command)
+        case commands.Doctor() as command:
             from . import doctor
 
-            return doctor.run(probe=args.probe)
-        case _:
+            return doctor.run(command)
+        case commands.Simulate() as command:
             from . import simulate
 
-            return simulate.run(args)
+            return simulate.run(command)
 
 
 def _open_missing_streams() -> None:

@@ -3,66 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import FacilitairError
+from .commands import Collaborate, Server
 from .exit_codes import ExitCode
-from .outcome import check_files, conclude, watch
-from .remote import server_of
-from .request import Request, request_from
-from .session import check_view
+from .messages import say
+from .presentation import Presentation
+from .remote import connect, watch
 from .signals import Interrupts
 
 if TYPE_CHECKING:
-    import argparse
-
-    from ..options import RunOptions
+    from ..remote import RemoteRun
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the collaboration that `args` ask for; return the exit code. Raises `FacilitairError` before it begins."""
-    check_view(args.view, json=args.json, verbosity=args.verbosity)
-    check_files(args)
-    request = request_from(args, sys.stdin)
-    server = server_of(args)
-    collaboration = _collaborate(args, request) if server is None else _elsewhere(args, request, server)
+def run(command: Collaborate) -> ExitCode:
+    """Run the collaboration that was asked for. Raises `FacilitairError` when it cannot begin or its server is lost."""
+    server = command.server
     try:
-        return asyncio.run(collaboration)
-    except asyncio.CancelledError:  # interrupted before the run had begun
+        return asyncio.run(_here(command) if server is None else _elsewhere(command, server))
+    except asyncio.CancelledError:  # interrupted before the run had begun, or it could not be cancelled
         return ExitCode.INTERRUPTED
 
 
-async def _collaborate(args: argparse.Namespace, request: Request) -> int:
-    from ..client import Client  # the whole engine: wrong arguments are reported without it
+async def _here(command: Collaborate) -> ExitCode:
+    from ..client import Client  # the whole engine, which a run elsewhere does without
 
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 (a coroutine always runs in a task)
-    with Interrupts(task.cancel) as interrupts:
+    presentation = Presentation(command.output)
+    with Interrupts() as interrupts:
         async with Client() as client:
-            collaboration = client.collaborate(request.task, request.context, **_options(args, request))
-            interrupts.stop = lambda: collaboration.cancel("interrupted")
-            async with aclosing(aiter(collaboration)) as events:
-                end, recorded = await watch(args, events)
-        return conclude(args, end, recorded=recorded)
+            run = client.collaborate(command.task, command.context, **command.options)
+            interrupts.stop = lambda: run.cancel("interrupted")
+            await presentation.show(aiter(run))
+        return presentation.conclude()
 
 
-async def _elsewhere(args: argparse.Namespace, request: Request, server: str) -> int:
-    """As `_collaborate`, on a server."""
-    from . import remote
+async def _elsewhere(command: Collaborate, server: Server) -> ExitCode:
+    """As `_here`, on a server: an interrupt cancels the run there, and its end comes back as any event does."""
+    presentation = Presentation(command.output)
+    stopping: list[asyncio.Task[None]] = []
+    with Interrupts() as interrupts:
+        leave = interrupts.stop
+        async with connect(server) as client:
+            run = client.collaborate(command.task, command.context, **command.options)
+            interrupts.stop = lambda: stopping.append(asyncio.create_task(_cancel(run, presentation, leave)))
+            try:
+                stream_id = await run.start()
+                if command.output.verbosity != "quiet":
+                    say(f"the run is {stream_id}; `facilitair attach {stream_id}` watches it from elsewhere")
+                await watch(run, presentation)
+            finally:
+                await asyncio.gather(*stopping)
+        return presentation.conclude()
 
-    end, recorded = await remote.collaborate(args, request, _options(args, request), server)
-    return conclude(args, end, recorded=recorded)
 
-
-def _options(args: argparse.Namespace, request: Request) -> RunOptions:
-    return {
-        "strategy": args.strategy,
-        "preset": args.preset,
-        "models": request.models,
-        "sections": args.section or None,
-        "max_cost": args.max_cost,
-        "max_tokens": args.max_tokens,
-        "timeout": args.timeout,
-        "cache": not args.no_cache,
-    }
+async def _cancel(run: RemoteRun, presentation: Presentation, leave: Callable[[], object]) -> None:
+    try:
+        await run.cancel("interrupted")
+    except FacilitairError as error:
+        if presentation.end is None:
+            say(f"the run could not be cancelled and may go on: {error}")
+            leave()

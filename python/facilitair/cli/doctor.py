@@ -6,9 +6,10 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from .commands import Doctor
 from .exit_codes import ExitCode
+from .messages import say
 from .render.sanitize import one_line
-from .session import say
 
 if TYPE_CHECKING:
     from ..doctor import Check
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
-def run(*, probe: bool = False) -> int:
+def run(command: Doctor) -> ExitCode:
     """Print all checks, with `probe` also those of what models do; return 3 when one of them failed."""
     try:
         from ..doctor import diagnose
     except ImportError as error:  # without the compiled extension nothing below can be imported
         say(f"the installation is incomplete: {error}; run `make setup`, or install the package again")
         return ExitCode.CONFIG
-    checks = asyncio.run(diagnose(before_probe=say if probe else None))
+    checks = asyncio.run(diagnose(before_probe=say if command.probe else None))
     width = max(len(check.name) for check in checks)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     for check in checks:

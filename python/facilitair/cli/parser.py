@@ -11,10 +11,11 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from .exit_codes import ExitCode
 
+_N = TypeVar("_N", int, float)
 _MARK: Final = "\0"
 _COMMANDS_HELP: Final = """\
 commands:
@@ -136,7 +137,11 @@ def collaborate_parser() -> argparse.ArgumentParser:
     add(
         "--section", action="append", default=[], metavar="TITLE", help="a section of the answer (repeatable)"
     )
-    add("--no-cache", action="store_true", help="neither take a stored answer nor store this one")
+    add(
+        "--cache",
+        action=argparse.BooleanOptionalAction,
+        help="take a stored answer and store this one, or neither (default: as configured)",
+    )
     add = parser.add_argument_group("limits").add_argument
     add("--max-cost", type=_positive(float, "dollars"), metavar="USD", help="stop before this cost")
     add("--max-tokens", type=_positive(int, "tokens"), metavar="N", help="stop before this many tokens")
@@ -282,13 +287,13 @@ def _add_view(add: Callable[..., Any]) -> None:
     )
 
 
-def _positive(kind: type[float] | type[int], unit: str) -> Callable[[str], float]:
-    def convert(text: str) -> float:
+def _positive(kind: Callable[[str], _N], unit: str) -> Callable[[str], _N]:
+    def convert(text: str) -> _N:
         try:
             value = kind(text)
         except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
+            value = kind("0")
+        if not 0 < value < math.inf:  # `math.isfinite` cannot take every int
             raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0")
         return value
 

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
-from ..events import AnyEvent, TaskCompletedEvent, UnknownEvent
+from ..events import AnyEvent, UnknownEvent
 from ..recording import Recording, read_recording
+from .commands import Replay
 from .exit_codes import ExitCode
-from .session import check_view, print_answer, renderer_for, say, show
-
-if TYPE_CHECKING:
-    import argparse
+from .messages import say
+from .presentation import Presentation
+from .signals import Interrupts
 
 _LONGEST_GAP_S: Final = 30.0  # heartbeats come more often; a damaged time must not stop the show
 
 
-def run(args: argparse.Namespace) -> int:
-    """Show the recording; return the exit code. Raises `RecordingError` for what is no recording."""
-    check_view(args.view, json=args.json, verbosity=args.verbosity)
-    return asyncio.run(_replay(args))
+def run(command: Replay) -> ExitCode:
+    """Show the recording. Raises `RecordingError` for what is no recording."""
+    try:
+        return asyncio.run(_replay(command))
+    except asyncio.CancelledError:
+        return ExitCode.INTERRUPTED
 
 
-async def _replay(args: argparse.Namespace) -> int:
-    recording = read_recording(args.file)
-    renderer = renderer_for(json=args.json, verbosity=args.verbosity, view=args.view)
-    end, _ = await show(_paced(recording, args.speed), renderer)
+async def _replay(command: Replay) -> ExitCode:
+    recording = read_recording(command.file)
+    presentation = Presentation(command.output)
+    with Interrupts():
+        await presentation.show(paced(recording, command.speed))
     if recording.truncated:
         say("the recording's last line was cut off; everything before it was shown")
-    if end is None:
+    if presentation.end is None:
         say("the recording stops before the run ended")
-    elif isinstance(end, TaskCompletedEvent) and not args.json:
-        print_answer(end.content)
+    presentation.print_answer()
     return ExitCode.OK
 
 
-async def _paced(recording: Recording, speed: float) -> AsyncIterator[AnyEvent | UnknownEvent]:
+async def paced(recording: Recording, speed: float) -> AsyncGenerator[AnyEvent | UnknownEvent]:
+    """Yield the events of `recording` when they came, `speed` times as fast. Raises `RecordingError`."""
     shown = 0.0
     for event in recording:
         if not isinstance(event, UnknownEvent):

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from ..config import load_config
 from ..errors import ConfigError
 from ..server.settings import server_settings
+from .commands import ADDRESS_VARIABLES, KEY_VARIABLE, Serve
 from .exit_codes import ExitCode
-from .remote import ADDRESS_VARIABLES, KEY_VARIABLE
-from .session import say
+from .messages import say
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from ..config import Config
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("fastapi", "prometheus_client", "uvicorn", "websockets")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(command: Serve) -> ExitCode:
     """Serve until Ctrl-C or SIGTERM, which is the normal end.
 
     Raises `UsageError` for an address that cannot be listened on, `ConfigError` for a missing key or package.
@@ -34,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"{missing[0]} is not installed; `pip install 'facilitair[server]'` installs it.")
     config = load_config()
-    settings = server_settings(config, host=args.host, port=args.port, allowed_hosts=args.allowed_host)
+    settings = server_settings(
+        config, host=command.host, port=command.port, allowed_hosts=command.allowed_hosts
+    )
 
     from ..providers.catalog import Catalog
     from ..server import logging_setup as logs
@@ -42,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
     on_error = reporting.hook_from(os.environ)
     secrets = (*settings.keys, *Catalog(config, dict(os.environ)).secrets())
-    logs.configure(args.log_format or settings.log_format, args.log_level or settings.log_level, secrets)
+    logs.configure(
+        command.log_format or settings.log_format, command.log_level or settings.log_level, secrets
+    )
     with tracing.exporting(os.environ):
         asyncio.run(_serve(config, settings, on_error))
     return ExitCode.OK

@@ -22,10 +22,13 @@ LAST_WORDS: Final[set[Callable[[], None]]] = set()
 
 
 class Interrupts:
-    """A context manager inside which the first signal calls `stop` in the event loop."""
+    """A context manager inside which the first signal calls `stop` in the event loop.
 
-    def __init__(self, stop: Callable[[], object]) -> None:
-        self.stop = stop
+    Until something else is known to stop, that cancels the task which makes this.
+    """
+
+    def __init__(self, stop: Callable[[], object] | None = None) -> None:
+        self.stop: Callable[[], object] = _this_task().cancel if stop is None else stop
         self._loop = asyncio.get_running_loop()
         self._pressed = False
         self._before: dict[signal.Signals, Any] = {}
@@ -50,3 +53,9 @@ class Interrupts:
             os._exit(ExitCode.INTERRUPTED)
         self._pressed = True
         self._loop.call_soon_threadsafe(lambda: self.stop())
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine always runs in a task)
+    return task

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from ..simulator.server import serve
+from .commands import Simulate
 from .exit_codes import ExitCode
-from .session import say
-
-if TYPE_CHECKING:
-    import argparse
+from .messages import say
 
 _HOST = "127.0.0.1"
 
 
-def run(args: argparse.Namespace) -> int:
+def run(command: Simulate) -> ExitCode:
     """Serve until Ctrl-C or SIGTERM, which is the normal end. Raises `UsageError` for a port that is taken."""
-    asyncio.run(_serve(args.port, args.speed))
+    asyncio.run(_serve(command))
     return ExitCode.OK
 
 
-async def _serve(port: int, speed: float) -> None:
-    serving = asyncio.create_task(serve(_HOST, port, speed, _announce))
+async def _serve(command: Simulate) -> None:
+    serving = asyncio.create_task(serve(_HOST, command.port, command.speed, _announce))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, serving.cancel)

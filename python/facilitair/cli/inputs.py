@@ -1,41 +1,26 @@
-"""What is asked for: arguments and standard input become a checked request. No run begins before this passes."""
+"""What was typed or piped: text that is text, and the task, the context and the models made of it."""
 
 from __future__ import annotations
 
 import select
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Sequence
+from typing import Any, Final, TextIO
 
 import msgspec
 
 from ..errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
+from .messages import say
 
 MAX_INPUT_BYTES: Final = 1024 * 1024
 _NOTICE_AFTER_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A task with its context, and the models it asks for (`None`: as configured; key `*`: all roles)."""
+def read_task(argument: str | None, stdin: TextIO | None) -> str:
+    """Return the task: `argument`, what `stdin` holds when it is no terminal, or both. `-` is `stdin` alone.
 
-    task: str
-    context: dict[str, Any]
-    models: dict[str, str] | None
-
-
-def request_from(args: argparse.Namespace, stdin: TextIO | None) -> Request:
-    """Return the request. Raises `UsageError` naming the argument that is wrong."""
-    models = dict(_model(text) for text in args.model)
-    context = _context(args)
-    return Request(task=_task(args.task, stdin), context=context, models=models or None)
-
-
-def _task(argument: str | None, stdin: TextIO | None) -> str:
-    parts = [] if argument is None or argument == "-" else [_text(argument, "the task")]
+    Raises `UsageError` when that is empty, too large or no text.
+    """
+    parts = [] if argument is None or argument == "-" else [text_of(argument, "the task")]
     if stdin is not None and (argument == "-" or not stdin.isatty()):
         parts.append(_checked(_read(stdin, notice=bool(parts)), "standard input"))
     task = "\n\n".join(part for part in parts if part.strip())
@@ -50,8 +35,7 @@ def _task(argument: str | None, stdin: TextIO | None) -> str:
 
 def _read(stdin: TextIO, *, notice: bool) -> bytes:
     if notice and not select.select([stdin], [], [], _NOTICE_AFTER_S)[0]:
-        note = "facilitair: waiting for standard input to end; `< /dev/null` goes without it"
-        print(note, file=sys.stderr, flush=True)  # noqa: T201
+        say("waiting for standard input to end; `< /dev/null` goes without it")
     try:
         return stdin.buffer.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
@@ -73,23 +57,35 @@ def _too_large(what: str) -> str:
     return f"{what} is larger than {MAX_INPUT_BYTES // 1024 // 1024} MiB; cut it down to what the models need"
 
 
-def _context(args: argparse.Namespace) -> dict[str, Any]:
-    context = {} if args.context_json is None else _context_object(args.context_json)
-    for item in args.context:
+def context_of(
+    json: str | None, items: Sequence[str], *, language: str | None = None, frameworks: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the context: the object `json`, the KEY=VALUE `items` over it, the named ones over those.
+
+    Raises `UsageError` naming the argument that is wrong.
+    """
+    context = {} if json is None else _context_object(json)
+    for item in items:
         key, equals, value = item.partition("=")
         if not key.strip() or not equals:
             raise UsageError(f"--context {item!r} is not KEY=VALUE")
-        context[_text(key.strip(), "--context")] = _value(_text(value, "--context"))
-    if args.language is not None:
-        context["language"] = _text(args.language, "--language")
-    if args.framework:
-        context["frameworks"] = [_text(name, "--framework") for name in args.framework]
+        context[text_of(key.strip(), "--context")] = _value(text_of(value, "--context"))
+    if language is not None:
+        context["language"] = text_of(language, "--language")
+    if frameworks:
+        context["frameworks"] = [text_of(name, "--framework") for name in frameworks]
     return context
+
+
+def text_of(argument: str, name: str) -> str:
+    """Return `argument`, which is really text: the system passes bytes, Python hides what it cannot decode in
+    surrogates. Raises `UsageError` calling it `name` when it is not."""
+    return _checked(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def _context_object(text: str) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(_text(text, "CONTEXT_JSON"))
+        value = msgspec.json.decode(text_of(text, "CONTEXT_JSON"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise UsageError(f"CONTEXT_JSON is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -104,10 +100,12 @@ def _value(text: str) -> object:
         return text
 
 
-def _text(argument: str, name: str) -> str:
-    """Return a command-line argument that is really text: the system passes bytes, Python hides what it cannot
-    decode in surrogates."""
-    return _checked(argument.encode("utf-8", "surrogateescape"), name)
+def models_of(arguments: Sequence[str]) -> dict[str, str] | None:
+    """Return a model by role (`*`: all roles) from [ROLE=]PROVIDER/MODEL; `None` when there are no arguments.
+
+    Raises `UsageError` naming the one that is wrong.
+    """
+    return dict(map(_model, arguments)) or None
 
 
 def _model(text: str) -> tuple[str, str]:
