@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import msgspec
 
+from facilitair_rust import HttpClient
+
 from . import events as ev
 from . import pricing
 from .clock import Clock
@@ -27,6 +29,7 @@ from .providers.catalog import Catalog
 from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
 from .result import Result, result_of
+from .simulator.naming import read_name
 from .simulator.personas import personas
 from .simulator.server import Simulator
 from .stream import Cancel, EventStream, Say
@@ -135,11 +138,7 @@ class Client:
             raise UsageError("this client belongs to another event loop; make one client for each.")
         plan = await self._plan(request)
         self._check_open()
-        if self._http is None and self._transport is None:
-            self._http = HttpTransport(sdk_clients=self._sdk_clients)
-        transport = self._transport or self._http
-        if transport is None:
-            raise UsageError(_CLOSED)
+        transport = self._transport or await self._over_http()
         channel = transport.channel()
         self._running[events] = channel
         try:
@@ -147,6 +146,18 @@ class Client:
         finally:
             del self._running[events]
             await channel.aclose()
+
+    async def _over_http(self) -> HttpTransport:
+        async with self._starting:
+            self._check_open()
+            if self._http is None:
+                # In a thread: it reads the system's certificates, which takes 16 ms.
+                client = await asyncio.to_thread(HttpClient)
+                if self._closed:
+                    client.close()
+                    raise UsageError(_CLOSED)
+                self._http = HttpTransport(client, self._sdk_clients)
+            return self._http
 
     def _check_open(self) -> None:
         if self._closed:
@@ -294,7 +305,7 @@ def _with_sdk(config: Config, clients: Mapping[str, AsyncOpenAI]) -> Config:
 
 def _check_scripts(plan: Plan) -> None:
     for model in (m for agent in plan.agents.values() for m in agent.models if m.simulated):
-        script = model.name.partition("+")[0]
+        script = read_name(model.name).script
         if script not in personas():
             raise ConfigError(f"the simulator has no script {script!r}; use one of {', '.join(personas())}.")
 

@@ -13,8 +13,8 @@ from facilitair.cli.arguments import command_of
 from facilitair.cli.commands import Attach, Collaborate, Command, Doctor, Replay, Serve, Server, Simulate
 from facilitair.cli.parser import parse
 from facilitair.errors import UsageError
+from facilitair.keys import Secret
 from facilitair.options import NAMES
-from facilitair.secrets import Secret
 
 SERVER = "http://127.0.0.1:8420"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..secrets import Secret
+from ..keys import Secret
 from . import inputs
 from .commands import (
     ADDRESS_VARIABLES,

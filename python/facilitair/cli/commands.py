@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..secrets import Secret
+from ..keys import Secret
 from .output import Output
 
 if TYPE_CHECKING:
+    from ..config import LogFormat, LogLevel
     from ..options import RunOptions
-    from ..server.logs import LogFormat, LogLevel
 
 ADDRESS_VARIABLES: Final = ("FAC_API_BASE", "FACILITAIR_API_BASE")
 KEY_VARIABLE: Final = "FAC_API_KEY"

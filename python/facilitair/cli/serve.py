@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..server.reporting import ErrorHook
     from ..server.settings import ServerSettings
 
-_PACKAGES = ("fastapi", "prometheus_client", "uvicorn", "websockets")
+_PACKAGES = ("fastapi", "httptools", "prometheus_client", "uvicorn", "websockets")
 
 
 def run(command: Serve) -> ExitCode:
@@ -38,12 +38,11 @@ def run(command: Serve) -> ExitCode:
     )
 
     from ..providers.catalog import Catalog
-    from ..server import logging_setup as logs
-    from ..server import reporting, tracing
+    from ..server import logging_setup, reporting, tracing
 
     on_error = reporting.hook_from(os.environ)
     secrets = (*settings.keys, *Catalog(config, dict(os.environ)).secrets())
-    logs.configure(
+    logging_setup.configure(
         command.log_format or settings.log_format, command.log_level or settings.log_level, secrets
     )
     with tracing.exporting(os.environ):
