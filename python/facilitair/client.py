@@ -17,7 +17,7 @@ import msgspec
 from facilitair_rust import HttpClient
 
 from . import events as ev
-from . import pricing
+from . import lazy, pricing
 from .clock import Clock
 from .config import Config, ProviderConfig, load_config
 from .engine.drive import drive
@@ -29,14 +29,13 @@ from .providers.catalog import Catalog
 from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
 from .result import Result, result_of
-from .simulator.naming import read_name
-from .simulator.personas import personas
-from .simulator.server import Simulator
 from .stream import Cancel, EventStream, Say
 from .transport import Channel, Transport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from .simulator.server import Simulator
 
 DISCOVERED_FOR_S: Final = 60.0
 _CLOSED: Final = "this client is closed; make a new one."
@@ -182,6 +181,9 @@ class Client:
         async with self._starting:
             self._check_open()
             if self._simulator is None:
+                await lazy.load("facilitair.simulator.server")
+                from .simulator.server import Simulator
+
                 self._simulator = await Simulator(speed=self._speed).__aenter__()
                 url = self._simulator.base_url
                 self._found = {
@@ -304,6 +306,9 @@ def _with_sdk(config: Config, clients: Mapping[str, AsyncOpenAI]) -> Config:
 
 
 def _check_scripts(plan: Plan) -> None:
+    from .simulator.naming import read_name
+    from .simulator.personas import personas
+
     for model in (m for agent in plan.agents.values() for m in agent.models if m.simulated):
         script = read_name(model.name).script
         if script not in personas():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -24,4 +24,4 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 @cache
 def built_in_roles() -> Mapping[str, Role]:
     """Return the roles that ship, by name."""
-    return msgspec.toml.decode((files(__package__) / "roles.toml").read_bytes(), type=dict[str, Role])
+    return msgspec.toml.decode(Path(__file__).with_name("roles.toml").read_bytes(), type=dict[str, Role])

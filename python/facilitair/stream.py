@@ -8,7 +8,7 @@ run, before each wait.
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -90,7 +90,7 @@ class EventStream:
 
     def __init__(self, stream_id: str | None = None, *, after: int = 0) -> None:
         """Own a new run, or one that has that name; events up to `after` are known, and not wanted."""
-        self.stream_id = uuid.uuid4().hex if stream_id is None else stream_id
+        self.stream_id = os.urandom(16).hex() if stream_id is None else stream_id
         self.last_seq = after
         self.state = ev.RunState(stream_id=self.stream_id)
         self.inbox = Inbox()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -84,7 +84,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 @cache
 def table() -> Table:
     """Return what is known about the providers, in the order in which their keys are looked for."""
-    return msgspec.toml.decode((files(__package__) / "table.toml").read_bytes(), type=Table)
+    return msgspec.toml.decode(Path(__file__).with_name("table.toml").read_bytes(), type=Table)
 
 
 @dataclass(frozen=True, slots=True)

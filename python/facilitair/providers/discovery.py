@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import h11
 import msgspec
 
-from .. import pricing
+from .. import lazy, pricing
 from ..config import FILE_NAME, Config, is_private_host
 from ..errors import ConfigError, NotAnsweredError
 from ..keys import Secret
@@ -197,13 +196,16 @@ async def _installed(where: _Where) -> tuple[Installed, ...] | None:
             found = [Installed(tag.name, tag.size) for tag in msgspec.json.decode(body, type=_Tags).models]
         else:
             found = [Installed(entry.id) for entry in msgspec.json.decode(body, type=_Models).data]
-    except (OSError, TimeoutError, UnicodeError, h11.ProtocolError, msgspec.DecodeError, NotAnsweredError):
+    except (OSError, TimeoutError, UnicodeError, msgspec.DecodeError, NotAnsweredError):
         return None
     return tuple(model for model in found if not any(word in model.name.lower() for word in _NOT_FOR_CHAT))
 
 
 async def _get(url: str, headers: Mapping[str, str]) -> bytes:
     """Return the body of a GET. Follows no redirect and no proxy: the host is on this machine or network."""
+    await lazy.load("h11")  # only where a local server is asked
+    import h11
+
     parts = urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
     reader, writer = await asyncio.open_connection(host, parts.port or (443 if tls else 80), ssl=tls or None)
@@ -233,5 +235,7 @@ async def _get(url: str, headers: Mapping[str, str]) -> bytes:
                 return bytes(body)
             elif isinstance(event, h11.ConnectionClosed):
                 raise NotAnsweredError(f"{url} broke off")
+    except h11.ProtocolError as error:
+        raise NotAnsweredError(f"{url} speaks no HTTP: {error}") from error
     finally:
         writer.transport.abort()

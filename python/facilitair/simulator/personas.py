@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -97,7 +97,7 @@ class _Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def _texts() -> _Texts:
-    return msgspec.toml.decode((files(__package__) / "personas.toml").read_bytes(), type=_Texts)
+    return msgspec.toml.decode(Path(__file__).with_name("personas.toml").read_bytes(), type=_Texts)
 
 
 def personas() -> Mapping[str, Persona]:
