@@ -38,7 +38,7 @@ def written(
 ) -> Prompt:
     """Return the engine's own prompt as a script reads it."""
     plan = Plan(
-        stream_id="s", nonce=NONCE, task=f"{TASK}\n\nTask: something else", context=context,
+        nonce=NONCE, task=f"{TASK}\n\nTask: something else", context=context,
         strategy=BUILT_IN["balanced"], agents={}, sections=None, limits=LimitsConfig(), policy=SpacedPolicy(),
     )  # fmt: skip
     agent = PlannedAgent(AgentSpec(role, role), built_in_roles()[role], ())
