@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from facilitair import AgentSpec, Collaboration, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
@@ -223,35 +221,22 @@ def review(verdict: str, *, quorum: float = 0.5, broken: str = "", look: Look | 
     return play(scripts, strategy=strategy, config=config, look=look)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "approve.",
-        "approve: fine",
-        "Approve",
-        "**approve**",
-        "approved",
-        "approve, fine",
-        "APPROVE - all good",
-    ],
-)
-def test_an_approval_is_understood_however_it_is_written(words: str) -> None:
-    played = review(f"verdict {words}")
+def test_an_approval_in_other_words_ends_the_review() -> None:
+    played = review("verdict **Approved**, all is well")
     assert sorted(played.state.chunks) == ["task/c.1", "task/r.1"]
     assert "no verdict" not in played.said()
 
 
-@pytest.mark.parametrize("words", ["revise.", "**Revise**: too short", "revision needed"])
-def test_a_revision_is_understood_however_it_is_written(words: str) -> None:
-    played = review(f"verdict {words}")
+def test_a_revision_in_other_words_begins_a_round() -> None:
+    played = review("verdict Revision needed: too short")
     assert "task/f.1" in played.state.chunks
     assert "no verdict" not in played.said()
 
 
-@pytest.mark.parametrize("words", ["disapprove", "not approve", "unclear"])
-def test_what_is_no_approval_is_not_taken_for_one(words: str) -> None:
-    played = review(f"verdict {words}")
+def test_what_is_no_approval_is_not_taken_for_one() -> None:
+    played = review("verdict not approve")
     assert "task/f.1" in played.state.chunks
+    assert "no verdict" in played.said()
 
 
 def test_a_reviewer_that_owes_an_outline_reviews_and_plans_nothing() -> None:

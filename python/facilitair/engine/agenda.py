@@ -11,11 +11,12 @@ from facilitair_rust import ChunkText
 
 from .. import events as ev
 from ..stream import EventStream
+from .control import VERBS, OutlineTitle
 from .graph import Loop
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
 from .sections import OPENING, Readers, Reading, Section, section_infos
-from .turn import VERBS, Phase, Turn
+from .turn import Phase, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,19 @@ class Agenda:
         """Return the sections that get an answer."""
         return [s for s in self.sections.values() if s.synthesis is not None]
 
-    def outlines(self, turn: Turn, title: str) -> None:
+    def outlines(self, turn: Turn, line: OutlineTitle) -> None:
         """Take a title that `turn` puts into its outline; from anybody else it says nothing."""
         if self._outline is None or turn is not self._outline.author:
             return
         titles, most = self._outline.titles, self._plan.limits.max_sections
-        title = " ".join(title.split())[:80]
-        if not title or title in titles:
+        if line.title in titles:
             return
         if len(titles) < most:
-            titles.append(title)
+            titles.append(line.title)
         else:
-            self._events.tell(f"the part {title!r} is left out: limits.max_sections is {most}", "warning")
+            self._events.tell(
+                f"the part {line.title!r} is left out: limits.max_sections is {most}", "warning"
+            )
 
     def close_outline(self, turn: Turn) -> bool:
         """Divide the work as the outline says, now that the text of its author, `turn`, has begun or ended; return
@@ -166,10 +168,11 @@ class Agenda:
             self._refined(section, loop, turn)
 
     def _reviewed(self, section: Section, loop: Loop, turn: Turn) -> None:
-        if turn.failed or turn.verdict == "approve":
+        decision = "other" if turn.verdict is None else turn.verdict.decision
+        if turn.failed or decision == "approve":
             _close_loop(section, loop)
             return
-        if turn.verdict != "revise":
+        if decision == "other":
             self._events.tell(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
         if len(section.of(loop.refiner)) < turn.number:
             self._add_turn(section, self._plan.agents[loop.refiner], turn.number)

@@ -71,7 +71,7 @@ class Provenance:
         return fragment
 
     def named(self, name: str) -> Fragment | None:
-        """Return the fragment its author calls `name`: "<chunk_id>#<n>" or "#<n>"; `None` when none stands."""
+        """Return the fragment its author calls `name`: "<chunk_id>#<n>", "#<n>" or "<n>"; `None` when none stands."""
         chunk_id, _, number = name.rpartition("#")
         return self.fragments.get(f"{self.chunk_id}#{number}") if chunk_id in ("", self.chunk_id) else None
 

@@ -7,7 +7,6 @@ interrupted, goes on and ends. What there is to do stands in `agenda`, what is s
 from __future__ import annotations
 
 import math
-import re
 
 from facilitair_rust import Content, Control, Reasoning
 
@@ -17,11 +16,12 @@ from ..stream import Cancel, Command, EventStream, Figures, Say
 from ..transport import Channel, Delta
 from .agenda import Agenda
 from .announcer import Announcer
+from .control import Object, OutlineTitle, Retract, Verdict, read_control
 from .influence import Situation
 from .plan import Plan
-from .provenance import cascade
+from .rulings import Ruling, take_back
 from .sections import Reading, Section
-from .speaker import ChunkSpeaker, Retraction, Speaker, SynthesisSpeaker
+from .speaker import ChunkSpeaker, Speaker, SynthesisSpeaker
 from .streams import Ending, Streams
 from .turn import Phase, Turn
 from .watch import Watch
@@ -315,37 +315,33 @@ class Run:
     # --- control lines and retraction ------------------------------------------------------------------------------
 
     def _control(self, turn: Turn, control: Control) -> None:
-        match control.verb:
-            case "section":
-                self._agenda.outlines(turn, control.rest)
-            case "verdict" if turn.agent.role.duty == "verdict":
-                turn.verdict = _verdict(control.rest)
-                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {control.rest.strip()}")
-            case "retract":
-                self._withdraw(turn, control.rest)
-            case "object":
-                fragment = control.rest.strip().partition(" ")[0]
-                if turn.provenance.was_shown(fragment):
-                    self._announcer.reacts(turn, (fragment,), "objects")
+        match read_control(control.verb, control.rest):
+            case OutlineTitle() as line:
+                self._agenda.outlines(turn, line)
+            case Verdict(words=words) as line if turn.agent.role.duty == "verdict":
+                turn.verdict = line
+                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
+            case Retract(fragment, reason):
+                self._withdraw(turn, fragment, reason or "withdrawn")
+            case Object(fragment) if turn.provenance.was_shown(fragment):
+                self._announcer.reacts(turn, (fragment,), "objects")
             case _:
                 pass  # a line out of its place says nothing
 
-    def _withdraw(self, turn: Turn, rest: str) -> None:
-        """Take back a fragment of the author's own, all that follows it, and what peers built on that."""
-        name, _, reason = rest.strip().partition(" ")
-        fragment = turn.provenance.named(name)
-        if fragment is None:
-            return
+    def _withdraw(self, turn: Turn, fragment: str, reason: str) -> None:
         chunks = {t.chunk_id: t.provenance for t in self._agenda.turns.values()}
-        cuts, tainted = cascade(chunks, turn.chunk_id, fragment.start)
-        for cut in cuts:
-            hit = self._agenda.turns[cut.chunk_id]
-            cause: ev.RetractionCause = "withdrawn" if hit is turn else "cascade"
-            self._speaker(hit).cut(hit, cut, Retraction(cause, fragment.id, reason or "withdrawn"))
-            hit.cut(cut.keep, tainted)
-            if hit is not turn:
-                self._roll_back(hit, fragment.id)
-        self._announcer.reacts(turn, (fragment.id,), "revises")
+        ruling = take_back(chunks, turn.chunk_id, fragment, reason)
+        if ruling is not None:
+            self._carry_out(ruling)
+            self._announcer.reacts(turn, (ruling.root,), "revises")
+
+    def _carry_out(self, ruling: Ruling) -> None:
+        for cut, why in ruling.cuts:
+            turn = self._agenda.turns[cut.chunk_id]
+            self._speaker(turn).cut(turn, cut, why)
+            turn.cut(cut.keep, ruling.tainted)
+            if why.cause != "withdrawn":  # who takes back its own words is already writing better ones
+                self._roll_back(turn, ruling.root)
 
     def _roll_back(self, turn: Turn, root: str) -> None:
         """Let a turn go on from its clean prefix, or close it there when it has been rolled back too often."""
@@ -415,10 +411,3 @@ class Run:
 def _has_begun(text: str) -> bool:
     """Whether an opening has more than the headings that models like to put above an outline."""
     return any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n"))
-
-
-def _verdict(rest: str) -> str:
-    """Return approve, revise, or what else the line of a verdict begins with."""
-    word = re.match(r"\W*(\w*)", rest.lower())
-    first = "" if word is None else word[1]
-    return next((v for v in ("approve", "revise") if first.startswith(v[:5])), first)

@@ -9,6 +9,7 @@ from typing import Protocol
 from .. import events as ev
 from ..stream import EventStream
 from .provenance import Cut, Fragment
+from .rulings import Retraction
 from .turn import Turn
 
 
@@ -20,15 +21,6 @@ class Place:
     total: int
     section_index: int
     section_total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retraction:
-    """Why fragments are taken back."""
-
-    cause: ev.RetractionCause
-    root: str
-    reason: str
 
 
 class Speaker(Protocol):

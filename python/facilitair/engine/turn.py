@@ -16,6 +16,7 @@ from facilitair_rust import ChunkText
 from .. import events as ev
 from ..stream import Figures
 from .budget import Settled, add_usage
+from .control import Verdict
 from .plan import PlannedAgent
 from .prompts import Quote, Shown
 from .provenance import Provenance, chunk_of
@@ -23,8 +24,6 @@ from .seam import NoSeam, Seam
 
 if TYPE_CHECKING:
     from ..providers.model import Model
-
-VERBS = ("section", "verdict", "retract", "object")
 
 
 class Phase(Enum):
@@ -70,7 +69,7 @@ class Turn:
     own_since: int = 0  # own fragments since the last exposure
     finish_reason: str = "stop"
     failure: str | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
     started: float | None = None
     first_content: float | None = None
     last_content: float = 0.0
