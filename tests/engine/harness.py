@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar, Unpack
 
+import msgspec
+
 from facilitair import Client, Collaboration, Config
 from facilitair import events as ev
 from facilitair.clock import VirtualClock
+from facilitair.engine.drive import drive
 from facilitair.engine.graph import AgentSpec, Edge, EdgeKind, Strategy, SynthesisTiming
+from facilitair.engine.plan import Plan
 from facilitair.fold import answer, apply
 from facilitair.options import RunOptions
+from facilitair.planning import check_request, make_plan
+from facilitair.providers.catalog import Catalog
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport
+from facilitair.stream import EventStream
 
 E = TypeVar("E", bound=ev.Event)
 Look = Callable[[Collaboration, ev.AnyEvent], None]
@@ -43,6 +50,15 @@ class Played:
     def text(self, agent: str, section: str = "task", turn: int = 1) -> str:
         """Return a chunk's folded text."""
         return self.state.chunks[f"{section}/{agent}.{turn}"].text
+
+    def prompts(self, model: str) -> list[str]:
+        """Return what each request to `model` asks, the model's own text left out."""
+        bodies = [msgspec.json.decode(request.body) for request in self.transport.requests]
+        return [
+            "\n".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
+            for body in bodies
+            if body["model"] == model
+        ]
 
     def said(self) -> str:
         """Return all system messages."""
@@ -104,6 +120,33 @@ def play(
                     events.append(event)
                     if look is not None:
                         look(collaboration, event)
+        return events
+
+    events = asyncio.run(run())
+    return Played(events, check(events), transport)
+
+
+def planned(strategy: Strategy, config: Config | None = None) -> Plan:
+    """Return the plan of a run on scripts."""
+    config = config or Config()
+    request = check_request(config, "Build a thing", None, {"strategy": strategy})
+    return make_plan(request, Catalog(config=config, env={}).with_simulator("http://127.0.0.1"))
+
+
+def play_plan(
+    plan: Plan, scripts: Mapping[str, Script], look: Callable[[ev.AnyEvent], None] | None = None
+) -> Played:
+    """Run a plan to its end on scripts, as `play` does."""
+    transport = ScriptTransport(Brain(scripts), VirtualClock())
+
+    async def run() -> list[ev.AnyEvent]:
+        channel = transport.channel()
+        events: list[ev.AnyEvent] = []
+        async for batch in drive(plan, channel, transport.clock, EventStream()):
+            for event in batch:
+                events.append(event)
+                if look is not None:
+                    look(event)
         return events
 
     events = asyncio.run(run())

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-import msgspec
 import pytest
 
 from facilitair import Config, Edge
@@ -15,19 +14,9 @@ from facilitair.config import LimitsConfig
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
-from .harness import Played, apart, chain, play, says, sentences
+from .harness import apart, chain, play, says, sentences
 
 AGENTS = ("a", "b", "c", "d", "e")
-
-
-def prompts(played: Played, model: str) -> list[str]:
-    """Return what each request to `model` asks, the model's own text left out."""
-    bodies = [msgspec.json.decode(request.body) for request in played.transport.requests]
-    return [
-        "\n".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
-        for body in bodies
-        if body["model"] == model
-    ]
 
 
 @pytest.mark.parametrize("option", ["", "+resume"])
@@ -129,7 +118,7 @@ def test_fragments_are_shown_by_number_to_readers_and_to_their_author(option: st
     strategy = replace(apart(a="a", b=f"b{option}"), edges=(Edge("a", "b", "live"),))
     scripts = {n: says(sentences(n, 20)) for n in ("a", "b", "synthesizer")}
     played = play(scripts, strategy=strategy)
-    first, *_, last = prompts(played, "b")
+    first, *_, last = played.prompts("b")
     own = "Your own fragments so far begin:"
     assert own not in first
     assert own in last
@@ -142,7 +131,7 @@ def test_a_text_that_was_cut_stays_known_as_cut_after_the_closing_update() -> No
     strategy = replace(apart(a="a", b="b+lengthx1=0.5"), edges=(Edge("a", "b", "live"),))
     scripts = {"a": says(sentences("a", 30)), "b": says(sentences("b", 6)), "synthesizer": says("Done.")}
     played = play(scripts, strategy=strategy, config=Config(limits=LimitsConfig(max_interrupts=0)))
-    assert len(prompts(played, "b+lengthx1=0.5")) == 2  # the second is the closing update
+    assert len(played.prompts("b+lengthx1=0.5")) == 2  # the second is the closing update
     reasons = {e.agent: e.finish_reason for e in played.of(ev.ChunkCompletedEvent)}
     assert reasons == {"a": "stop", "b": "length"}
     assert isinstance(played.last, ev.TaskCompletedEvent)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from facilitair.engine.provenance import Cut, Exposure, Provenance, cascade, chunk_of
+from facilitair.engine.provenance import Cut, Exposure, Provenance, cascade, source_of
 
-from .histories import Chunks, chunk, fragments_of, histories, named
+from .histories import Chunks, chunk, fragments_of, named
 
 
 def reached(chunks: Chunks, origin: str, keep: int) -> set[str]:
@@ -29,7 +29,7 @@ def reached(chunks: Chunks, origin: str, keep: int) -> set[str]:
 @given(named())
 def test_a_cascade_takes_back_what_was_built_on_it_and_nothing_else(drawn: tuple[Chunks, str]) -> None:
     chunks, fragment = drawn
-    origin = chunk_of(fragment)
+    origin = source_of(fragment)
     keep = chunks[origin].fragments[fragment].start
 
     cuts, tainted = cascade(chunks, origin, keep)
@@ -47,7 +47,7 @@ def test_a_cascade_takes_back_what_was_built_on_it_and_nothing_else(drawn: tuple
 @given(named())
 def test_after_its_cuts_nothing_of_it_is_left(drawn: tuple[Chunks, str]) -> None:
     chunks, fragment = drawn
-    origin = chunk_of(fragment)
+    origin = source_of(fragment)
     keep = chunks[origin].fragments[fragment].start
     before = fragments_of(chunks)
 
@@ -63,13 +63,23 @@ def test_after_its_cuts_nothing_of_it_is_left(drawn: tuple[Chunks, str]) -> None
     assert cascade(chunks, origin, keep) == ([Cut(origin, keep, ())], frozenset())
 
 
-@given(histories())
-def test_seen_and_unseen_add_up(chunks: Chunks) -> None:
+def check_counts(chunks: Chunks) -> None:
     for reader in chunks.values():
         for source in chunks.values():
             unseen = reader.unseen(source)
             assert reader.count_unseen(source) == len(unseen)
             assert unseen == [f for f in source.fragments if not reader.was_shown(f)]
+
+
+@given(named())
+def test_what_was_seen_and_what_was_not_add_up_also_after_a_retraction(drawn: tuple[Chunks, str]) -> None:
+    chunks, fragment = drawn
+    check_counts(chunks)
+    origin = source_of(fragment)
+    cuts, tainted = cascade(chunks, origin, chunks[origin].fragments[fragment].start)
+    for cut in cuts:
+        chunks[cut.chunk_id].cut(cut.keep, tainted)
+    check_counts(chunks)
 
 
 def test_a_cascade_reaches_readers_of_readers_and_spares_the_innocent() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from facilitair.engine.provenance import Cut, Exposure, chunk_of
+from facilitair.engine.provenance import Cut, Exposure, source_of
 from facilitair.engine.rulings import Retraction, Ruling, take_back
 
 from .histories import Chunks, chunk, named
@@ -45,10 +45,10 @@ def test_a_ruling_has_one_root_and_changes_nothing_by_itself(drawn: tuple[Chunks
     chunks, fragment = drawn
     before = {name: (dict(p.fragments), list(p.exposures)) for name, p in chunks.items()}
 
-    ruling = take_back(chunks, chunk_of(fragment), fragment, "why")
+    ruling = take_back(chunks, source_of(fragment), fragment, "why")
 
     assert ruling is not None
     assert fragment in ruling.tainted
     assert {why.root for _, why in ruling.cuts} == {ruling.root} == {fragment}
-    assert [cut.chunk_id for cut, why in ruling.cuts if why.cause == "withdrawn"] == [chunk_of(fragment)]
+    assert [cut.chunk_id for cut, why in ruling.cuts if why.cause == "withdrawn"] == [source_of(fragment)]
     assert {name: (p.fragments, p.exposures) for name, p in chunks.items()} == before

@@ -15,28 +15,34 @@ from .control import VERBS, OutlineTitle
 from .graph import Loop
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
-from .sections import OPENING, Readers, Reading, Section, section_infos
-from .turn import Phase, Turn
+from .readers import Readers, Reading
+from .sections import OPENING, Section, section_infos
+from .source import Source
+from .turn import AgentTurn, Phase
 
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
     """The architect's outline while it is still being written."""
 
-    author: Turn
+    author: AgentTurn
     titles: list[str]
 
 
 class Agenda:
-    """Holds the sections and turns of a run. `turns` are by chunk id, in the order they were planned."""
+    """Holds the sections and turns of a run. `turns` are by id, in the order they were planned; `sources`, by id, are
+    all that can be read: the turns, and what was given."""
 
     def __init__(self, plan: Plan, events: EventStream) -> None:
         self._plan = plan
         self._events = events
         self._readers = Readers(plan.strategy)
         self._outline: _Outline | None = None
-        self.turns: dict[str, Turn] = {}
+        self.turns: dict[str, AgentTurn] = {}
+        self.sources: dict[str, Source] = {}
         self.sections: dict[str, Section] = {}
+        for source in plan.given:
+            self.give(source)
 
     def begin(self) -> None:
         """Make the first sections: the user's, or the one that the architect opens, or one for all."""
@@ -53,27 +59,32 @@ class Agenda:
 
     # --- who reads whom --------------------------------------------------------------------------------------------
 
-    def readings(self, turn: Turn) -> list[Reading]:
+    def readings(self, turn: AgentTurn) -> list[Reading]:
         """Return what `turn` reads, as it stands now."""
         return self._readers.readings(self.sections[turn.section], turn)
 
-    def unseen(self, turn: Turn) -> list[str]:
+    def unseen(self, turn: AgentTurn) -> list[str]:
         """Return the ids of the fragments that `turn` reads and has not been shown."""
-        return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.turn.provenance)]
+        return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.source.provenance)]
 
-    def running(self) -> list[Turn]:
+    def give(self, source: Source) -> None:
+        """Let every turn read `source` from now on."""
+        self.sources[source.id] = source
+        self._readers.given.append(source)
+
+    def running(self) -> list[AgentTurn]:
         """Return the turns somebody is waiting for."""
         return [t for t in self.turns.values() if t.running]
 
-    def planned(self) -> list[Turn]:
+    def planned(self) -> list[AgentTurn]:
         """Return the chunks known so far, without those that turned out not to be needed."""
         return [t for s in self.sections.values() for t in s.turns if t.phase is not Phase.SKIPPED]
 
-    def is_synthesis(self, turn: Turn) -> bool:
+    def is_synthesis(self, turn: AgentTurn) -> bool:
         """Whether `turn` writes a section's answer."""
         return turn.agent.name == self._plan.strategy.synthesizer.name
 
-    def assignment(self, turn: Turn) -> Assignment:
+    def assignment(self, turn: AgentTurn) -> Assignment:
         """Return what `turn` is about."""
         return Assignment(
             agent=turn.agent,
@@ -93,7 +104,7 @@ class Agenda:
         """Return the sections that get an answer."""
         return [s for s in self.sections.values() if s.synthesis is not None]
 
-    def outlines(self, turn: Turn, line: OutlineTitle) -> None:
+    def outlines(self, turn: AgentTurn, line: OutlineTitle) -> None:
         """Take a title that `turn` puts into its outline; from anybody else it says nothing."""
         if self._outline is None or turn is not self._outline.author:
             return
@@ -107,7 +118,7 @@ class Agenda:
                 f"the part {line.title!r} is left out: limits.max_sections is {most}", "warning"
             )
 
-    def close_outline(self, turn: Turn) -> bool:
+    def close_outline(self, turn: AgentTurn) -> bool:
         """Divide the work as the outline says, now that the text of its author, `turn`, has begun or ended; return
         whether this has just happened."""
         outline = self._outline
@@ -145,19 +156,19 @@ class Agenda:
         synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
         section.synthesis = self._new_turn(section, synthesizer, 1)
 
-    def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
+    def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> AgentTurn:
         turn = self._new_turn(section, agent, number)
         section.turns.append(turn)
         return turn
 
-    def _new_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
-        turn = Turn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS))
-        self.turns[turn.chunk_id] = turn
+    def _new_turn(self, section: Section, agent: PlannedAgent, number: int) -> AgentTurn:
+        turn = AgentTurn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS))
+        self.turns[turn.id] = self.sources[turn.id] = turn
         return turn
 
     # --- the review loop -------------------------------------------------------------------------------------------
 
-    def ended(self, turn: Turn) -> None:
+    def ended(self, turn: AgentTurn) -> None:
         """Let reviewer and refiner take turns, now that `turn` has ended."""
         loop, section = self._plan.strategy.loop, self.sections[turn.section]
         if loop is None or not section.loop_open:
@@ -167,7 +178,7 @@ class Agenda:
         elif turn.agent.name == loop.refiner:
             self._refined(section, loop, turn)
 
-    def _reviewed(self, section: Section, loop: Loop, turn: Turn) -> None:
+    def _reviewed(self, section: Section, loop: Loop, turn: AgentTurn) -> None:
         decision = "other" if turn.verdict is None else turn.verdict.decision
         if turn.failed or decision == "approve":
             _close_loop(section, loop)
@@ -177,7 +188,7 @@ class Agenda:
         if len(section.of(loop.refiner)) < turn.number:
             self._add_turn(section, self._plan.agents[loop.refiner], turn.number)
 
-    def _refined(self, section: Section, loop: Loop, turn: Turn) -> None:
+    def _refined(self, section: Section, loop: Loop, turn: AgentTurn) -> None:
         if turn.failure is None and turn.number < loop.max_rounds:
             if len(section.of(loop.reviewer)) == turn.number:
                 self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)

@@ -13,7 +13,7 @@ from .budget import Budget
 from .plan import Plan
 from .sections import Section
 from .speaker import Place
-from .turn import Turn
+from .turn import AgentTurn
 
 if TYPE_CHECKING:
     from ..providers.model import Model
@@ -66,15 +66,15 @@ class Announcer:
             )
         )
 
-    def reacts(self, turn: Turn, because: tuple[str, ...], action: ev.ReactionAction) -> None:
+    def reacts(self, turn: AgentTurn, because: tuple[str, ...], action: ev.ReactionAction) -> None:
         """Emit `agent_reaction` and enter it into the ledger."""
         agent, tier = turn.agent.name, turn.model.tier
         self._ledger.append(
-            ev.LedgerEntry(chunk_id=turn.chunk_id, agent=agent, because=because, action=action, tier=tier)
+            ev.LedgerEntry(chunk_id=turn.id, agent=agent, because=because, action=action, tier=tier)
         )
         self._events.say(
             ev.AgentReactionEvent(
-                chunk_id=turn.chunk_id,
+                chunk_id=turn.id,
                 agent=agent,
                 because=because,
                 action=action,
@@ -82,7 +82,7 @@ class Announcer:
             )
         )
 
-    def place(self, turn: Turn) -> Place:
+    def place(self, turn: AgentTurn) -> Place:
         """Return where the chunk of `turn`, which begins now, stands."""
         sections = self._agenda.sections
         turns = self._agenda.planned()
@@ -141,4 +141,4 @@ class Announcer:
     def _standing(self, section: Section) -> str:
         synthesis = self._events.state.syntheses.get(section.info.id)
         last = section.last_text()
-        return (synthesis.text if synthesis else "") or ("" if last is None else last.text.text)
+        return (synthesis.text if synthesis else "") or ("" if last is None else last.text)

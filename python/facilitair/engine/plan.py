@@ -11,6 +11,7 @@ from ..roles import Role
 from .budget import EXPECTED_OUTPUT_TOKENS
 from .graph import AgentSpec, Strategy
 from .influence import Policy
+from .source import Source
 
 if TYPE_CHECKING:
     from ..config import LimitsConfig
@@ -43,7 +44,8 @@ class PlannedAgent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run."""
+    """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run. `given` is what
+    every turn reads beside the others' turns."""
 
     nonce: str
     task: str
@@ -54,6 +56,7 @@ class Plan:
     limits: LimitsConfig
     policy: Policy
     notices: tuple[str, ...] = ()
+    given: tuple[Source, ...] = ()
 
     @property
     def simulated(self) -> bool:

@@ -19,11 +19,12 @@ from .announcer import Announcer
 from .control import Object, OutlineTitle, Retract, Verdict, read_control
 from .influence import Situation
 from .plan import Plan
+from .readers import Reading
 from .rulings import Ruling, take_back
-from .sections import Reading, Section
-from .speaker import ChunkSpeaker, Speaker, SynthesisSpeaker
+from .sections import Section
+from .speaker import ChunkSpeaker, SynthesisSpeaker, TurnSpeaker
 from .streams import Ending, Streams
-from .turn import Phase, Turn
+from .turn import AgentTurn, Phase
 from .watch import Watch
 from .writing import Writer
 
@@ -36,13 +37,13 @@ class Run:
         self._clock = clock
         self._events = events
         self._agenda = Agenda(plan, self._events)
-        self._streams = Streams(plan, channel, clock, self._events, self._agenda.turns)
+        self._streams = Streams(plan, channel, clock, self._events, self._agenda.sources)
         self._announcer = Announcer(plan, self._events, self._agenda, self._streams.budget)
         self._watch = Watch(self._events, clock, plan.limits.timeout)
         self._chunks = ChunkSpeaker(self._events, self._announcer.place)
         self._syntheses = SynthesisSpeaker(self._events)
         self._moved = True  # whether something happened that can start, continue or end a turn
-        self._running: list[Turn] = []
+        self._running: list[AgentTurn] = []
         self._failure: tuple[ev.RunErrorCode, str] | None = (
             None  # code and message, told when the step is over
         )
@@ -111,7 +112,7 @@ class Run:
         figures: dict[str, Figures] = {}
         for turn in self._agenda.running():
             self._streams.abandon(turn)
-            figures[turn.chunk_id] = turn.figures
+            figures[turn.id] = turn.figures
         return figures
 
     def _fail(self, code: ev.RunErrorCode, message: str) -> None:
@@ -119,10 +120,10 @@ class Run:
         stands."""
         self._failure = self._failure or (code, message)
 
-    def _speaker(self, turn: Turn) -> Speaker:
+    def _speaker(self, turn: AgentTurn) -> TurnSpeaker:
         return self._syntheses if self._agenda.is_synthesis(turn) else self._chunks
 
-    def _writer(self, turn: Turn) -> Writer:
+    def _writer(self, turn: AgentTurn) -> Writer:
         return Writer(turn, self._speaker(turn), self._control)
 
     # --- deciding what runs ----------------------------------------------------------------------------------------
@@ -160,39 +161,39 @@ class Run:
                 case _:
                     pass
 
-    def _ready(self, turn: Turn) -> bool:
+    def _ready(self, turn: AgentTurn) -> bool:
         if self._streams.full:
             return False
         if self._agenda.is_synthesis(turn):
             return self._synthesis_ready(turn)
         return self._grounded(turn)
 
-    def _grounded(self, turn: Turn) -> bool:
+    def _grounded(self, turn: AgentTurn) -> bool:
         """Whether everything that `turn` reads offers it something to begin on."""
         return all(self._readable(turn, r) for r in self._agenda.readings(turn))
 
-    def _readable(self, turn: Turn, reading: Reading) -> bool:
+    def _readable(self, turn: AgentTurn, reading: Reading) -> bool:
         # A model that cannot be shown more once it writes must read the whole.
-        live = reading.kind == "live" and turn.model.tier != "none"
-        return reading.settled or (live and bool(reading.turn.provenance.fragments))
+        live = reading.kind != "after" and turn.model.tier != "none"
+        return reading.settled or (live and bool(reading.source.provenance.fragments))
 
-    def _synthesis_ready(self, turn: Turn) -> bool:
+    def _synthesis_ready(self, turn: AgentTurn) -> bool:
         timing, sections = self._plan.strategy.synthesis, self._agenda.sections
         if timing == "live" and turn.model.tier != "none" and not sections[turn.section].settled:
-            readings = self._agenda.readings(turn)
+            readings = [r for r in self._agenda.readings(turn) if r.kind != "given"]
             heads = sum(self._readable(turn, r) for r in readings)
             return heads >= math.ceil(self._plan.limits.quorum * len(readings)) > 0
         awaited = sections.values() if timing == "end" else (sections[turn.section],)
         return not self._agenda.outline_open and all(s.settled for s in awaited)
 
-    def _begin(self, turn: Turn) -> None:
+    def _begin(self, turn: AgentTurn) -> None:
         refusal = self._show_and_open(turn, "considers")
         if refusal is not None and self._streams.idle:  # else what is open may leave enough
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
 
-    def _reopen(self, turn: Turn) -> None:
+    def _reopen(self, turn: AgentTurn) -> None:
         """Open a stream again after a failure or a retraction."""
-        if not len(turn.text) and not self._grounded(turn):
+        if not len(turn.draft) and not self._grounded(turn):
             turn.phase = Phase.WAITING  # a retraction left it nothing to begin on
             return
         if self._streams.full:
@@ -202,16 +203,16 @@ class Run:
         if refusal is not None:
             self._close_short(turn, refusal)
 
-    def _continue(self, turn: Turn) -> None:
+    def _continue(self, turn: AgentTurn) -> None:
         """Go on after a stop, with what is new."""
-        if not len(turn.text) and not self._grounded(turn):
+        if not len(turn.draft) and not self._grounded(turn):
             turn.phase = Phase.WAITING
             return
         refusal = self._show_and_open(turn, "continues")
         if refusal is not None:
             self._close_short(turn, refusal)
 
-    def _settle(self, turn: Turn) -> None:
+    def _settle(self, turn: AgentTurn) -> None:
         """End a turn whose own text has ended, once what it reads has; show it the rest first."""
         reads_on = not turn.cut_short and turn.model.tier != "none"
         waits = reads_on or self._agenda.is_synthesis(turn)
@@ -227,7 +228,7 @@ class Run:
             self._events.tell(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
         self._end_turn(turn)
 
-    def _show_and_open(self, turn: Turn, action: ev.ReactionAction) -> str | None:
+    def _show_and_open(self, turn: AgentTurn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
         unseen = self._agenda.unseen(turn)
         turn.expose(unseen)
@@ -258,16 +259,16 @@ class Run:
             self._moved = True
             self._consider_interrupting(turn)
 
-    def _write(self, turn: Turn, text: str) -> bool:
+    def _write(self, turn: AgentTurn, text: str) -> bool:
         """Add `text` to the turn; return whether that closed a fragment."""
         if not text:
             return False
         closed = self._writer(turn).write(text)
-        if self._agenda.outline_open and _has_begun(turn.text.text):
+        if self._agenda.outline_open and _has_begun(turn.text):
             self._close_outline(turn)
         return closed
 
-    def _close_outline(self, turn: Turn) -> None:
+    def _close_outline(self, turn: AgentTurn) -> None:
         if self._agenda.close_outline(turn):
             self._moved = True
             self._announcer.progress()
@@ -278,7 +279,7 @@ class Run:
         if turn is not None:
             turn.reasoning = True
 
-    def _ended(self, turn: Turn, held: str, ending: Ending) -> None:
+    def _ended(self, turn: AgentTurn, held: str, ending: Ending) -> None:
         self._moved = True
         self._write(turn, held)
         match ending:
@@ -289,20 +290,20 @@ class Run:
             case Ending.RETRY:
                 pass
 
-    def _finish_text(self, turn: Turn) -> None:
+    def _finish_text(self, turn: AgentTurn) -> None:
         self._writer(turn).finish()
-        if turn.failure is None and not turn.text.text.strip():
+        if turn.failure is None and not turn.text.strip():
             turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
 
-    def _consider_interrupting(self, turn: Turn) -> None:
+    def _consider_interrupting(self, turn: AgentTurn) -> None:
         if turn.phase is not Phase.STREAMING or turn.closed_out or turn.model.tier == "none":
             return
         readings = self._agenda.readings(turn)
         situation = Situation(
             interrupts=turn.interrupts,
-            pending=sum(turn.provenance.count_unseen(r.turn.provenance) for r in readings),
+            pending=sum(turn.provenance.count_unseen(r.source.provenance) for r in readings),
             complete=all(r.settled for r in readings),
             own_since=turn.own_since,
         )
@@ -314,7 +315,7 @@ class Run:
 
     # --- control lines and retraction ------------------------------------------------------------------------------
 
-    def _control(self, turn: Turn, control: Control) -> None:
+    def _control(self, turn: AgentTurn, control: Control) -> None:
         match read_control(control.verb, control.rest):
             case OutlineTitle() as line:
                 self._agenda.outlines(turn, line)
@@ -328,9 +329,9 @@ class Run:
             case _:
                 pass  # a line out of its place says nothing
 
-    def _withdraw(self, turn: Turn, fragment: str, reason: str) -> None:
-        chunks = {t.chunk_id: t.provenance for t in self._agenda.turns.values()}
-        ruling = take_back(chunks, turn.chunk_id, fragment, reason)
+    def _withdraw(self, turn: AgentTurn, fragment: str, reason: str) -> None:
+        chunks = {t.id: t.provenance for t in self._agenda.turns.values()}
+        ruling = take_back(chunks, turn.id, fragment, reason)
         if ruling is not None:
             self._carry_out(ruling)
             self._announcer.reacts(turn, (ruling.root,), "revises")
@@ -343,7 +344,7 @@ class Run:
             if why.cause != "withdrawn":  # who takes back its own words is already writing better ones
                 self._roll_back(turn, ruling.root)
 
-    def _roll_back(self, turn: Turn, root: str) -> None:
+    def _roll_back(self, turn: AgentTurn, root: str) -> None:
         """Let a turn go on from its clean prefix, or close it there when it has been rolled back too often."""
         turn.rollbacks += 1
         self._moved = True
@@ -356,10 +357,10 @@ class Run:
             turn.phase, turn.retry_at, turn.verdict = Phase.RETRYING, None, None
         self._announcer.reacts(turn, (root,), "revises")
 
-    def _close_short(self, turn: Turn, why: str) -> None:
+    def _close_short(self, turn: AgentTurn, why: str) -> None:
         """End a turn at its clean text because no more can be spent on it."""
         self._streams.abandon(turn)
-        if not len(turn.text):
+        if not len(turn.draft):
             turn.failure = why
         turn.finish_reason = "budget"
         self._events.tell(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
@@ -370,7 +371,7 @@ class Run:
 
     # --- how turns end ---------------------------------------------------------------------------------------------
 
-    def _end_turn(self, turn: Turn) -> None:
+    def _end_turn(self, turn: AgentTurn) -> None:
         turn.phase = Phase.DONE
         self._moved = True
         self._close_outline(turn)
@@ -384,16 +385,16 @@ class Run:
         self._announcer.progress()
         self._check_quorum(self._agenda.sections[turn.section], turn)
 
-    def _end_synthesis(self, turn: Turn) -> None:
+    def _end_synthesis(self, turn: AgentTurn) -> None:
         substitute = self._agenda.sections[turn.section].last_text() if turn.cut_short else None
         if substitute is None:
             self._syntheses.completed(turn)
             return
         agent = substitute.agent.name
         self._events.tell(f"{turn.section} shows the text of {agent} in place of a synthesis", "error")
-        self._syntheses.replaced(turn, substitute.text.text)
+        self._syntheses.replaced(turn, substitute.text)
 
-    def _check_quorum(self, section: Section, turn: Turn) -> None:
+    def _check_quorum(self, section: Section, turn: AgentTurn) -> None:
         if section.synthesis is None:
             return  # the architect's opening alone decides nothing
         agents = {t.agent.name for t in section.turns if t.phase is not Phase.SKIPPED}

@@ -1,7 +1,7 @@
 """One turn of one agent on one section: its text, its streams, what it was shown, and how it ends.
 
 A turn outlives its streams: it is stopped and continued to be shown something new, tried again when a provider
-fails before the first content, and cut back when what it built on is retracted. `Turn` holds that state and the
+fails before the first content, and cut back when what it built on is retracted. `AgentTurn` holds that state and the
 rules that concern this turn alone; who reads whom is `sections`, what happens when is `run`.
 """
 
@@ -18,8 +18,7 @@ from ..stream import Figures
 from .budget import Settled, add_usage
 from .control import Verdict
 from .plan import PlannedAgent
-from .prompts import Quote, Shown
-from .provenance import Provenance, chunk_of
+from .provenance import Provenance
 from .seam import NoSeam, Seam
 
 if TYPE_CHECKING:
@@ -49,15 +48,15 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Turn:
-    """The state of one turn. Times are seconds on the run's clock."""
+class AgentTurn:
+    """The state of one turn, which is a `Source` for others. Times are seconds on the run's clock."""
 
     section: str
     agent: PlannedAgent
     number: int
-    text: ChunkText
+    draft: ChunkText
     phase: Phase = Phase.WAITING
-    chunk_id: str = field(init=False)
+    id: str = field(init=False)
     provenance: Provenance = field(init=False)
     attempt: Attempt | None = None
     model_index: int = 0
@@ -79,8 +78,18 @@ class Turn:
     cost: float | None = 0.0
 
     def __post_init__(self) -> None:
-        self.chunk_id = f"{self.section}/{self.agent.name}.{self.number}"
-        self.provenance = Provenance(self.chunk_id)
+        self.id = f"{self.section}/{self.agent.name}.{self.number}"
+        self.provenance = Provenance(self.id)
+
+    @property
+    def author(self) -> str:
+        """Its agent, as a prompt introduces it."""
+        return f"the {self.agent.role.title.lower()}"
+
+    @property
+    def text(self) -> str:
+        """The text as it stands."""
+        return self.draft.text
 
     @property
     def model(self) -> Model:
@@ -125,7 +134,7 @@ class Turn:
     def expose(self, fragments: list[str]) -> None:
         """Record that the author is shown `fragments` now."""
         if fragments:
-            self.provenance.expose(len(self.text), tuple(fragments))
+            self.provenance.expose(len(self.draft), tuple(fragments))
         self.own_since = 0
 
     def account(self, settled: Settled) -> None:
@@ -136,35 +145,10 @@ class Turn:
 
     def cut(self, keep: int, tainted: frozenset[str]) -> None:
         """Take its text back to `keep` code points."""
-        self.text.truncate(keep)
+        self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
         self.failure, self.finish_reason = None, "stop"
         self.closed_out = False
         self.own_since = 0
         if self.attempt is not None:
             self.attempt.seam = NoSeam()
-
-
-def shown_to(turn: Turn, peers: dict[str, Turn]) -> list[Shown]:
-    """Return what `turn` was shown, by position, with the texts as they stand. `peers` by chunk id."""
-    texts: dict[str, str] = {}
-    by_position: dict[int, list[Quote]] = {}
-    for exposure in turn.provenance.exposures:
-        for fragment_id in exposure.fragments:
-            author = peers[chunk_of(fragment_id)]
-            fragment = author.provenance.fragments.get(fragment_id)
-            if fragment is None:
-                continue
-            if author.chunk_id not in texts:
-                texts[author.chunk_id] = author.text.text
-            text = texts[author.chunk_id][fragment.start : fragment.end]
-            quote = Quote(fragment_id, f"the {author.agent.role.title.lower()}", text)
-            by_position.setdefault(exposure.position, []).append(quote)
-    return [Shown(position, tuple(quotes)) for position, quotes in sorted(by_position.items())]
-
-
-def own_quotes(turn: Turn) -> tuple[Quote, ...]:
-    """Return the fragments of `turn` itself, so that it can name what it takes back."""
-    text = turn.text.text
-    fragments = turn.provenance.fragments.values()
-    return tuple(Quote(f.id, "you", text[f.start : f.end]) for f in fragments)
