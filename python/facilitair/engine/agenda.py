@@ -1,4 +1,4 @@
-"""The agenda of a run: which sections and turns there are, who reads whom, and whose turn comes after a review.
+"""The agenda of a run: which sections and turns there are, and what each turn reads.
 
 It grows while the run goes on, by the architect's outline and by the rounds of the review loop.
 """
@@ -12,10 +12,10 @@ from facilitair_rust import ChunkText
 from .. import events as ev
 from ..stream import EventStream
 from .control import VERBS, OutlineTitle
-from .graph import Loop
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
 from .readers import Readers, Reading
+from .review import Review
 from .sections import OPENING, Section, section_infos
 from .source import Source
 from .turn import AgentTurn, Phase
@@ -36,7 +36,8 @@ class Agenda:
     def __init__(self, plan: Plan, events: EventStream) -> None:
         self._plan = plan
         self._events = events
-        self._readers = Readers(plan.strategy)
+        self._review = Review(plan.strategy)
+        self._readers = Readers(plan.strategy, self._review)
         self._outline: _Outline | None = None
         self.turns: dict[str, AgentTurn] = {}
         self.sources: dict[str, Source] = {}
@@ -139,9 +140,8 @@ class Agenda:
     def _planner(self) -> PlannedAgent | None:
         """Return the agent that can open with an outline: it owes one, and reads nobody."""
         for name in self._plan.strategy.in_order():
-            agent, loop = self._plan.agents[name], self._plan.strategy.loop
-            loops = loop is not None and name in (loop.reviewer, loop.refiner)
-            if agent.role.duty == "outline" and not loops and not self._plan.strategy.sources(name):
+            agent, reads = self._plan.agents[name], self._plan.strategy.sources(name)
+            if agent.role.duty == "outline" and not reads and not self._review.includes(name):
                 return agent
         return None
 
@@ -152,7 +152,7 @@ class Agenda:
     def _fill_section(self, section: Section, agents: tuple[str, ...]) -> None:
         for name in agents:
             self._add_turn(section, self._plan.agents[name], 1)
-        section.loop_open = self._plan.strategy.loop is not None
+        section.loop_open = self._review.exists
         synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
         section.synthesis = self._new_turn(section, synthesizer, 1)
 
@@ -170,36 +170,14 @@ class Agenda:
 
     def ended(self, turn: AgentTurn) -> None:
         """Let reviewer and refiner take turns, now that `turn` has ended."""
-        loop, section = self._plan.strategy.loop, self.sections[turn.section]
-        if loop is None or not section.loop_open:
-            return
-        if turn.agent.name == loop.reviewer:
-            self._reviewed(section, loop, turn)
-        elif turn.agent.name == loop.refiner:
-            self._refined(section, loop, turn)
-
-    def _reviewed(self, section: Section, loop: Loop, turn: AgentTurn) -> None:
-        decision = "other" if turn.verdict is None else turn.verdict.decision
-        if turn.failed or decision == "approve":
-            _close_loop(section, loop)
-            return
-        if decision == "other":
-            self._events.tell(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
-        if len(section.of(loop.refiner)) < turn.number:
-            self._add_turn(section, self._plan.agents[loop.refiner], turn.number)
-
-    def _refined(self, section: Section, loop: Loop, turn: AgentTurn) -> None:
-        if turn.failure is None and turn.number < loop.max_rounds:
-            if len(section.of(loop.reviewer)) == turn.number:
-                self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)
-            return
-        if turn.failure is None:
-            self._events.tell(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
-        _close_loop(section, loop)
-
-
-def _close_loop(section: Section, loop: Loop) -> None:
-    section.loop_open = False
-    for turn in section.of(loop.refiner):
-        if turn.phase is Phase.WAITING:
-            turn.phase = Phase.SKIPPED
+        section = self.sections[turn.section]
+        step = self._review.after(section, turn)
+        if step.remark is not None:
+            self._events.tell(step.remark, step.level)
+        if step.comes is not None:
+            name, number = step.comes
+            self._add_turn(section, self._plan.agents[name], number)
+        if step.ends:
+            section.loop_open = False
+            for waiting in step.skips:
+                waiting.phase = Phase.SKIPPED

@@ -72,14 +72,6 @@ class Strategy:
             return tuple(Edge(a.name, agent, kind) for a in self.agents)
         return tuple(e for e in self.edges if e.target == agent)
 
-    @property
-    def reviewed(self) -> str | None:
-        """The agent whose work the loop is about: of those the refiner reads, the furthest down the graph."""
-        if self.loop is None:
-            return None
-        read = {e.source for e in self.sources(self.loop.refiner)} - {self.loop.reviewer}
-        return next((name for name in reversed(self.in_order()) if name in read), None)
-
     def in_order(self) -> tuple[str, ...]:
         """Return the agents' names, sources before those who read them."""
         graph: dict[str, list[str]] = {a.name: [] for a in self.agents}

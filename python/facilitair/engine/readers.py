@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .graph import EdgeKind, Strategy
+from .review import Review
 from .sections import Section
 from .source import Source
 from .turn import AgentTurn, Phase
@@ -28,8 +29,9 @@ class Readers:
     A turn that was skipped, or failed without text, is passed through: its readers read what it read.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, review: Review) -> None:
         self._strategy = strategy
+        self._review = review
         self.given: list[Source] = []
         self.opening: AgentTurn | None = None
 
@@ -48,7 +50,7 @@ class Readers:
         if source in visited:
             return
         visited.add(source)
-        pinned = self._pinned(section, turn, source)
+        pinned = self._review.read_over(section, turn, source)
         if pinned is not None:
             yield Reading(pinned, kind, pinned.settled)
             return
@@ -58,27 +60,11 @@ class Readers:
         useful = [t for t in turns if not _void(t)]
         if useful:
             last = useful[-1]
-            yield Reading(last, kind, last.settled and not (section.loop_open and self._loops(source)))
+            yield Reading(last, kind, last.settled and not self._review.may_go_on(section, source))
             return
         for edge in self._strategy.sources(source):
-            if self._strategy.loop is None or edge.source != self._strategy.loop.reviewer:
+            if not self._review.is_reviewer(edge.source):
                 yield from self._over(section, turn, edge.source, kind, visited)
-
-    def _pinned(self, section: Section, turn: AgentTurn, source: str) -> AgentTurn | None:
-        """Return the turn that a turn of the loop reads over an edge, when the round decides it."""
-        loop = self._strategy.loop
-        if loop is None:
-            return None
-        before = turn.number - 1
-        if turn.agent.name == loop.refiner and source == loop.reviewer:
-            return section.of(loop.reviewer)[before]
-        if turn.agent.name in (loop.reviewer, loop.refiner) and before and source == self._strategy.reviewed:
-            return section.of(loop.refiner)[before - 1]
-        return None
-
-    def _loops(self, agent: str) -> bool:
-        loop = self._strategy.loop
-        return loop is not None and agent in (loop.reviewer, loop.refiner)
 
 
 def _void(turn: AgentTurn) -> bool:
