@@ -146,9 +146,8 @@ def test_the_next_model_of_the_role_takes_over() -> None:
 
 def test_a_failed_synthesis_is_replaced_and_said_to_be() -> None:
     strategy = apart(a="a")
-    strategy = replace(
-        strategy, synthesizer=replace(strategy.synthesizer, model="simulator/synthesizer+500x9")
-    )
+    broken = replace(SYNTHESIZER, model="simulator/synthesizer+500x9")
+    strategy = replace(strategy, synthesizer=broken)
     played = play({"a": says(TEXT), "synthesizer": says("never")}, strategy=strategy)
     last = played.last
     assert isinstance(last, ev.TaskCompletedEvent)

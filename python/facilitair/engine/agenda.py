@@ -81,10 +81,6 @@ class Agenda:
         """Return the chunks known so far, without those that turned out not to be needed."""
         return [t for s in self.sections.values() for t in s.turns if t.phase is not Phase.SKIPPED]
 
-    def is_synthesis(self, turn: AgentTurn) -> bool:
-        """Whether `turn` writes a section's answer."""
-        return turn.agent.name == self._plan.strategy.synthesizer.name
-
     def assignment(self, turn: AgentTurn) -> Assignment:
         """Return what `turn` is about."""
         return Assignment(
@@ -103,7 +99,11 @@ class Agenda:
 
     def written(self) -> list[Section]:
         """Return the sections that get an answer."""
-        return [s for s in self.sections.values() if s.synthesis is not None]
+        return [s for s in self.sections.values() if s.gets_answer]
+
+    def unanswered(self) -> list[Section]:
+        """Return the sections whose answer an agent's text is, and now can be said to be."""
+        return [s for s in self.written() if s.synthesis is None and s.settled and not s.said]
 
     def outlines(self, turn: AgentTurn, line: OutlineTitle) -> None:
         """Take a title that `turn` puts into its outline; from anybody else it says nothing."""
@@ -138,10 +138,12 @@ class Agenda:
         return True
 
     def _planner(self) -> PlannedAgent | None:
-        """Return the agent that can open with an outline: it owes one, and reads nobody."""
+        """Return the agent that can open with an outline: it owes one, reads nobody, and has no turn to take in each
+        section, as those of the loop and who answers."""
         for name in self._plan.strategy.in_order():
             agent, reads = self._plan.agents[name], self._plan.strategy.sources(name)
-            if agent.role.duty == "outline" and not reads and not self._review.includes(name):
+            bound = self._review.includes(name) or name == self._plan.strategy.answerer
+            if agent.role.duty == "outline" and not reads and not bound:
                 return agent
         return None
 
@@ -153,16 +155,20 @@ class Agenda:
         for name in agents:
             self._add_turn(section, self._plan.agents[name], 1)
         section.loop_open = self._review.exists
-        synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
-        section.synthesis = self._new_turn(section, synthesizer, 1)
+        section.gets_answer = True
+        if self._plan.strategy.synthesizer is not None:
+            synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
+            section.synthesis = self._new_turn(section, synthesizer, 1, answers=True)
 
     def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> AgentTurn:
         turn = self._new_turn(section, agent, number)
         section.turns.append(turn)
         return turn
 
-    def _new_turn(self, section: Section, agent: PlannedAgent, number: int) -> AgentTurn:
-        turn = AgentTurn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS))
+    def _new_turn(
+        self, section: Section, agent: PlannedAgent, number: int, *, answers: bool = False
+    ) -> AgentTurn:
+        turn = AgentTurn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS), answers)
         self.turns[turn.id] = self.sources[turn.id] = turn
         return turn
 

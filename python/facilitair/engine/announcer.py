@@ -11,7 +11,7 @@ from ..stream import EventStream, Figures
 from .agenda import Agenda
 from .budget import Budget
 from .plan import Plan
-from .sections import Section
+from .sections import Section, joined
 from .speaker import Place
 from .turn import AgentTurn
 
@@ -135,10 +135,9 @@ class Announcer:
         self._events.end(end, "cancelled", figures)
 
     def _partial(self) -> str:
-        """Return what the answer had become: each section's synthesis, else the furthest text of an agent."""
+        """Return what the answer had become: each section's synthesis, else the agents' texts that stand for it."""
         return "\n\n".join(filter(None, map(self._standing, self._agenda.sections.values())))
 
     def _standing(self, section: Section) -> str:
         synthesis = self._events.state.syntheses.get(section.info.id)
-        last = section.last_text()
-        return (synthesis.text if synthesis else "") or ("" if last is None else last.text)
+        return (synthesis.text if synthesis else "") or joined(section.standing(self._plan.strategy))

@@ -85,7 +85,8 @@ class Plan:
         """Return seconds along the graph's longest path; live edges overlap all but their first tokens."""
         writing = EXPECTED_OUTPUT_TOKENS / _TOKENS_PER_S
         starts: dict[str, float] = {}
-        for name in (*self.strategy.in_order(), self.strategy.synthesizer.name):
+        synthesizer = self.strategy.synthesizer
+        for name in (*self.strategy.in_order(), *(() if synthesizer is None else (synthesizer.name,))):
             waits = (
                 starts[e.source] + (1.0 if e.kind == "live" else writing) for e in self.strategy.sources(name)
             )

@@ -21,7 +21,7 @@ from .influence import Situation
 from .plan import Plan
 from .readers import Reading
 from .rulings import Ruling, take_back
-from .sections import Section
+from .sections import Section, joined
 from .speaker import ChunkSpeaker, SynthesisSpeaker, TurnSpeaker
 from .streams import Ending, Streams
 from .turn import AgentTurn, Phase
@@ -121,7 +121,7 @@ class Run:
         self._failure = self._failure or (code, message)
 
     def _speaker(self, turn: AgentTurn) -> TurnSpeaker:
-        return self._syntheses if self._agenda.is_synthesis(turn) else self._chunks
+        return self._syntheses if turn.answers else self._chunks
 
     def _writer(self, turn: AgentTurn) -> Writer:
         return Writer(turn, self._speaker(turn), self._control)
@@ -160,11 +160,14 @@ class Run:
                     self._settle(turn)
                 case _:
                     pass
+        if self._failure is None:
+            for section in self._agenda.unanswered():
+                self._answer(section)
 
     def _ready(self, turn: AgentTurn) -> bool:
         if self._streams.full:
             return False
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             return self._synthesis_ready(turn)
         return self._grounded(turn)
 
@@ -215,7 +218,7 @@ class Run:
     def _settle(self, turn: AgentTurn) -> None:
         """End a turn whose own text has ended, once what it reads has; show it the rest first."""
         reads_on = not turn.cut_short and turn.model.tier != "none"
-        waits = reads_on or self._agenda.is_synthesis(turn)
+        waits = reads_on or turn.answers
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
         if reads_on and not turn.closed_out and self._agenda.unseen(turn):
@@ -348,6 +351,7 @@ class Run:
         """Let a turn go on from its clean prefix, or close it there when it has been rolled back too often."""
         turn.rollbacks += 1
         self._moved = True
+        self._agenda.sections[turn.section].said = False  # if it was, it is said again with what stands then
         if turn.rollbacks > self._plan.limits.max_rollbacks:
             self._close_short(turn, "what it built on was retracted too often")
             return
@@ -364,7 +368,7 @@ class Run:
             turn.failure = why
         turn.finish_reason = "budget"
         self._events.tell(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             turn.phase, self._moved = Phase.HOLDING, True  # what takes its place is still being written
         else:
             self._end_turn(turn)
@@ -377,7 +381,7 @@ class Run:
         self._close_outline(turn)
         if turn.loss is not None:
             self._events.tell(turn.loss, "warning" if turn.failure is None else "error")
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             self._end_synthesis(turn)
             return
         self._chunks.completed(turn)
@@ -386,27 +390,44 @@ class Run:
         self._check_quorum(self._agenda.sections[turn.section], turn)
 
     def _end_synthesis(self, turn: AgentTurn) -> None:
-        substitute = self._agenda.sections[turn.section].last_text() if turn.cut_short else None
-        if substitute is None:
+        section = self._agenda.sections[turn.section]
+        substitutes = section.standing(self._plan.strategy) if turn.cut_short else []
+        if not substitutes:
             self._syntheses.completed(turn)
             return
-        agent = substitute.agent.name
-        self._events.tell(f"{turn.section} shows the text of {agent} in place of a synthesis", "error")
-        self._syntheses.replaced(turn, substitute.text)
+        self._tell_substitutes(turn.section, substitutes, "a synthesis")
+        self._syntheses.gave(turn.section, joined(substitutes), turn.finish_reason)
+
+    def _answer(self, section: Section) -> None:
+        """Say whose text the answer is, in a section that nobody writes one for."""
+        section.said = self._moved = True
+        name, turns = self._plan.strategy.answerer, section.standing(self._plan.strategy)
+        last = section.of(name)[-1]
+        own = [t for t in turns if t.agent.name == name]
+        if not own and last.failed:  # one that was never needed is no loss
+            self._tell_substitutes(section.info.id, turns, f"the text of {name}")
+        self._syntheses.gave(section.info.id, joined(turns), (own or [last])[0].finish_reason)
+
+    def _tell_substitutes(self, section: str, turns: list[AgentTurn], missing: str) -> None:
+        names = ", ".join(t.agent.name for t in turns)
+        self._events.tell(f"{section} shows the text of {names} in place of {missing}", "error")
 
     def _check_quorum(self, section: Section, turn: AgentTurn) -> None:
-        if section.synthesis is None:
+        if not section.gets_answer:
             return  # the architect's opening alone decides nothing
         agents = {t.agent.name for t in section.turns if t.phase is not Phase.SKIPPED}
         lost = {t.agent.name for t in section.turns if t.failed}
         needed = math.ceil(self._plan.limits.quorum * len(agents))
-        empty = section.settled and section.last_text() is None
+        empty = section.settled and section.latest(agents) is None
         if empty or len(agents) - len(lost) < needed:
             self._fail(
                 "agents_failed",
                 f"{len(lost)} of {len(agents)} agents failed on {turn.section!r}, {needed} must be left; "
                 f"the last: {turn.failure}",
             )
+        elif section.settled and section.latest(self._plan.strategy.contributors) is None:
+            names = ", ".join(self._plan.strategy.contributors)
+            self._fail("agents_failed", f"{names} left no text on {turn.section!r} that could be the answer")
 
 
 def _has_begun(text: str) -> bool:

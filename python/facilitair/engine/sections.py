@@ -8,9 +8,11 @@ them read. One outline line, or none, leaves one section.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from ..events import SectionInfo
+from .graph import Strategy
 from .turn import AgentTurn
 
 OPENING = SectionInfo(id="task", title="Task")
@@ -18,11 +20,17 @@ OPENING = SectionInfo(id="task", title="Task")
 
 @dataclass(slots=True)
 class Section:
-    """One section: its turns in the order they were planned, its synthesis, and its reviewing loop."""
+    """One section: its turns in the order they were planned, its answer, and its reviewing loop.
+
+    The answer is written by the turn `synthesis`, or an agent's text is `said` to be it. A section that is only an
+    opening gets none.
+    """
 
     info: SectionInfo
     turns: list[AgentTurn] = field(default_factory=list)
+    gets_answer: bool = False
     synthesis: AgentTurn | None = None
+    said: bool = False
     loop_open: bool = False
 
     def of(self, agent: str) -> list[AgentTurn]:
@@ -31,17 +39,31 @@ class Section:
 
     @property
     def settled(self) -> bool:
-        """Whether all turns before the synthesis have ended, and no more rounds come."""
+        """Whether all turns before the answer have ended, and no more rounds come."""
         return not self.loop_open and all(t.settled for t in self.turns)
 
     @property
     def done(self) -> bool:
         """Whether its answer stands, if it gets one."""
-        return self.settled and (self.synthesis is None or self.synthesis.settled)
+        answered = self.said if self.synthesis is None else self.synthesis.settled
+        return self.settled and (answered or not self.gets_answer)
 
-    def last_text(self) -> AgentTurn | None:
-        """Return the turn furthest down the graph that has text."""
-        return next((t for t in reversed(self.turns) if len(t.draft)), None)
+    def latest(self, agents: Container[str]) -> AgentTurn | None:
+        """Return the turn, of those of `agents`, that was planned last and has text."""
+        return next((t for t in reversed(self.turns) if t.agent.name in agents and len(t.draft)), None)
+
+    def standing(self, strategy: Strategy) -> list[AgentTurn]:
+        """Return whose texts are the answer where no synthesis is: the answering agent's, else the latest of each
+        chain of deliverables."""
+        own = self.latest((strategy.answerer,))
+        if own is not None:
+            return [own]
+        return [latest for chain in strategy.chains if (latest := self.latest(chain)) is not None]
+
+
+def joined(turns: Iterable[AgentTurn]) -> str:
+    """Return the texts of `turns`, one after the other."""
+    return "\n\n".join(turn.text for turn in turns)
 
 
 _NOT_WORD = re.compile(r"[\W_]+")

@@ -118,23 +118,23 @@ class SynthesisSpeaker:
 
     def wrote(self, turn: AgentTurn, tokens: str) -> None:
         """Emit `synthesis_stream`."""
-        self._write(turn, tokens, None)
+        self._write(turn.section, tokens, None)
 
     def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """Say nothing: nobody reads a synthesis while it is written."""
 
     def cut(self, turn: AgentTurn, cut: Cut, _: Retraction) -> None:
         """Emit a `synthesis_stream` that takes text back."""
-        self._write(turn, "", cut.keep)
+        self._write(turn.section, "", cut.keep)
 
     def completed(self, turn: AgentTurn) -> None:
         """Close the synthesis."""
         self._events.close_synthesis(turn.section, turn.finish_reason)
 
-    def replaced(self, turn: AgentTurn, content: str) -> None:
-        """Put an agent's text in the place of a synthesis that failed."""
-        self._write(turn, content, 0)
-        self._events.close_synthesis(turn.section, turn.finish_reason)
+    def gave(self, section: str, content: str, finish_reason: str) -> None:
+        """Say that agents' text is the answer of a section, whatever was said before."""
+        self._write(section, content, 0)
+        self._events.close_synthesis(section, finish_reason)
 
-    def _write(self, turn: AgentTurn, tokens: str, keep: int | None) -> None:
-        self._events.say(ev.SynthesisStreamEvent(section=turn.section, tokens=tokens, keep=keep))
+    def _write(self, section: str, tokens: str, keep: int | None) -> None:
+        self._events.say(ev.SynthesisStreamEvent(section=section, tokens=tokens, keep=keep))

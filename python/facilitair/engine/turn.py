@@ -55,6 +55,7 @@ class AgentTurn:
     agent: PlannedAgent
     number: int
     draft: ChunkText
+    answers: bool = False  # writes its section's answer, and no chunk
     phase: Phase = Phase.WAITING
     id: str = field(init=False)
     provenance: Provenance = field(init=False)
