@@ -86,7 +86,7 @@ class Announcer:
         """Return where the chunk of `turn`, which begins now, stands."""
         sections = self._agenda.sections
         turns = self._agenda.planned()
-        current = sum(t.started is not None for t in turns)
+        current = sum(t.pulse.started is not None for t in turns)
         return Place(
             current=current,
             total=len(turns),

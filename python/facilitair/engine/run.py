@@ -71,7 +71,7 @@ class Run:
                 case Content():
                     self._content(delta)
                 case Reasoning():
-                    self._reasoning(delta)
+                    self._streams.reasons(delta)
                 case _:
                     if ended := self._streams.end(delta):
                         self._ended(*ended)
@@ -154,7 +154,7 @@ class Run:
             match turn.phase:
                 case Phase.WAITING if self._ready(turn):
                     self._begin(turn)
-                case Phase.RETRYING if turn.retry_at is None or self._clock.now() >= turn.retry_at:
+                case Phase.RETRYING if turn.calls.due(self._clock.now()):
                     self._reopen(turn)
                 case Phase.HOLDING:
                     self._settle(turn)
@@ -200,7 +200,7 @@ class Run:
             turn.phase = Phase.WAITING  # a retraction left it nothing to begin on
             return
         if self._streams.full:
-            turn.retry_at = None  # when the next stream ends
+            self._streams.postpone(turn)
             return
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
@@ -221,10 +221,10 @@ class Run:
         waits = reads_on or turn.answers
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
-        if reads_on and not turn.closed_out and self._agenda.unseen(turn):
+        if reads_on and not turn.attention.closed_out and self._agenda.unseen(turn):
             if self._streams.full:
                 return
-            turn.closed_out = True
+            turn.attention.closed_out = True
             refusal = self._show_and_open(turn, "continues")
             if refusal is None:
                 return
@@ -233,15 +233,14 @@ class Run:
 
     def _show_and_open(self, turn: AgentTurn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
-        unseen = self._agenda.unseen(turn)
+        unseen, begins = self._agenda.unseen(turn), turn.pulse.started is None
         turn.expose(unseen)
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
             if unseen:
                 turn.provenance.hide_last()
             return refusal
-        if turn.started is None:
-            turn.started = self._clock.now()
+        if begins:
             self._speaker(turn).started(turn)
         if unseen:
             self._announcer.reacts(turn, tuple(unseen), action)
@@ -250,17 +249,10 @@ class Run:
     # --- what the providers sent -----------------------------------------------------------------------------------
 
     def _content(self, delta: Content) -> None:
-        self._streams.budget.received(delta.stream, len(delta.text))
-        turn = self._streams.turn_of(delta.stream)
-        if turn is None or turn.attempt is None or turn.attempt.discard:
-            return
-        now = self._clock.now()
-        turn.attempt.content, turn.reasoning, turn.last_content, turn.tries = True, False, now, 0
-        if turn.first_content is None:
-            turn.first_content = now
-        if self._write(turn, turn.attempt.seam.feed(delta.text)):
+        received = self._streams.received(delta)
+        if received is not None and self._write(*received):
             self._moved = True
-            self._consider_interrupting(turn)
+            self._consider_interrupting(received[0])
 
     def _write(self, turn: AgentTurn, text: str) -> bool:
         """Add `text` to the turn; return whether that closed a fragment."""
@@ -276,12 +268,6 @@ class Run:
             self._moved = True
             self._announcer.progress()
 
-    def _reasoning(self, delta: Reasoning) -> None:
-        self._streams.budget.received(delta.stream, len(delta.text))
-        turn = self._streams.turn_of(delta.stream)
-        if turn is not None:
-            turn.reasoning = True
-
     def _ended(self, turn: AgentTurn, held: str, ending: Ending) -> None:
         self._moved = True
         self._write(turn, held)
@@ -296,24 +282,24 @@ class Run:
     def _finish_text(self, turn: AgentTurn) -> None:
         self._writer(turn).finish()
         if turn.failure is None and not turn.text.strip():
-            turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
+            turn.fail(f"{turn.model.id} answered with nothing")
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
 
     def _consider_interrupting(self, turn: AgentTurn) -> None:
-        if turn.phase is not Phase.STREAMING or turn.closed_out or turn.model.tier == "none":
+        if turn.phase is not Phase.STREAMING or turn.attention.closed_out or turn.model.tier == "none":
             return
         readings = self._agenda.readings(turn)
         situation = Situation(
-            interrupts=turn.interrupts,
+            interrupts=turn.attention.interrupts,
             pending=sum(turn.provenance.count_unseen(r.source.provenance) for r in readings),
             complete=all(r.settled for r in readings),
-            own_since=turn.own_since,
+            own_since=turn.attention.own_since,
         )
         if not self._plan.policy.interrupts(situation):
             return
         if self._streams.refusal(turn, self._agenda.assignment(turn)) is None:
-            turn.interrupts += 1
+            turn.attention.interrupts += 1
             self._streams.stop(turn, discard=False)
 
     # --- control lines and retraction ------------------------------------------------------------------------------
@@ -355,10 +341,11 @@ class Run:
         if turn.rollbacks > self._plan.limits.max_rollbacks:
             self._close_short(turn, "what it built on was retracted too often")
             return
-        if turn.attempt is not None:
+        if turn.calls.attempt is not None:
             self._streams.stop(turn, discard=True)
         elif turn.phase in (Phase.HOLDING, Phase.DONE):
-            turn.phase, turn.retry_at, turn.verdict = Phase.RETRYING, None, None
+            turn.verdict = None
+            self._streams.postpone(turn)
         self._announcer.reacts(turn, (root,), "revises")
 
     def _close_short(self, turn: AgentTurn, why: str) -> None:

@@ -37,9 +37,9 @@ class Watch:
         if self._limit is not None:
             times.append(self._limit)
         for turn in running:
-            times.append(_silent_since(turn) + SILENCE_S)
-            if turn.phase is Phase.RETRYING and turn.retry_at is not None:
-                times.append(turn.retry_at)
+            times.append(turn.pulse.silent_since + SILENCE_S)
+            if turn.phase is Phase.RETRYING and turn.calls.retry_at is not None:
+                times.append(turn.calls.retry_at)
         return min(times)
 
     @property
@@ -52,8 +52,8 @@ class Watch:
         now = self._clock.now()
         turns = list(running)
         for turn in turns:
-            if now >= _silent_since(turn) + SILENCE_S:
-                turn.last_notice = now
+            if now >= turn.pulse.silent_since + SILENCE_S:
+                turn.pulse.last_notice = now
                 self._thinking(turn, now)
         if now >= self._heartbeat:
             self._heartbeat = now + HEARTBEAT_S
@@ -66,13 +66,9 @@ class Watch:
                 chunk_id=turn.id,
                 agent=turn.agent.name,
                 message=_message(turn),
-                waiting_s=round(now - turn.last_content, 6),
+                waiting_s=round(now - turn.pulse.last_content, 6),
             )
         )
-
-
-def _silent_since(turn: AgentTurn) -> float:
-    return max(turn.last_content, turn.last_notice)
 
 
 def _message(turn: AgentTurn) -> str:
@@ -82,9 +78,9 @@ def _message(turn: AgentTurn) -> str:
         return "has written its part and waits for the rest of what it reads"
     if turn.phase is Phase.RETRYING:
         return f"waits to try {turn.model.id} again"
-    if turn.reasoning:
+    attempt = turn.calls.attempt
+    if attempt is not None and attempt.reasoning:
         return f"{turn.model.id} is reasoning"
-    attempt = turn.attempt
     if attempt is None or not attempt.content:
         return f"waits for the first words of {turn.model.id}"
     return f"waits for more from {turn.model.id}"
@@ -92,11 +88,11 @@ def _message(turn: AgentTurn) -> str:
 
 def _activity(turn: AgentTurn, now: float) -> ev.AgentActivity:
     state = _STATES[turn.phase]
-    if state == "writing" and (turn.attempt is None or not turn.attempt.content):
+    if state == "writing" and (turn.calls.attempt is None or not turn.calls.attempt.content):
         state = "thinking"
     return ev.AgentActivity(
         agent=turn.agent.name,
         chunk_id=turn.id,
         state=state,
-        idle_s=round(now - turn.last_content, 6),
+        idle_s=round(now - turn.pulse.last_content, 6),
     )

@@ -62,7 +62,7 @@ class Writer:
                     pass  # a retraction in the same breath took it back
                 case Boundary():
                     closed = True
-                    turn.own_since += 1
+                    turn.attention.own_since += 1
                     self._fragments.append(turn.provenance.add(segment.number, segment.start, segment.end))
                 case Control():
                     self._say()
