@@ -60,6 +60,10 @@ class Played:
             if body["model"] == model
         ]
 
+    def completed(self, agent: str) -> ev.ChunkCompletedEvent:
+        """Return how the first chunk of an agent was completed first."""
+        return next(e for e in self.of(ev.ChunkCompletedEvent) if e.agent == agent)
+
     def said(self) -> str:
         """Return all system messages."""
         return "\n".join(self.state.messages)
@@ -178,3 +182,34 @@ def check(events: Sequence[ev.AnyEvent]) -> ev.RunState:
             case _:
                 pass
     return state
+
+
+ROLES = ("architect", "coder", "reviewer", "refiner", "documenter", "synthesizer")
+
+
+def pipeline_models() -> dict[str, str]:
+    return {role: f"simulator/{role}" for role in ROLES}
+
+
+def plain(*names: str, count: int = 4) -> dict[str, Script]:
+    return {name: says(sentences(name, count)) for name in names}
+
+
+def reviewer(*verdicts: str) -> Script:
+    """Return a reviewer that gives one verdict a round."""
+
+    def text(prompt: Prompt) -> str:
+        seen = sum("refiner." in peer.first for peer in prompt.peers)
+        line = f"\n@@{prompt.nonce} verdict {verdicts[min(seen, len(verdicts) - 1)]}\n"
+        return sentences("reviewer", 2) + line
+
+    return says(text)
+
+
+TEXT = sentences("a", 12)
+GOOD = {n: says(sentences(n, 3)) for n in ("b", "c", "synthesizer")}
+
+
+def faulty(fault: str) -> Played:
+    """Run three agents that read nobody, of which the first, which says `TEXT`, has a fault."""
+    return play({"a": says(TEXT), **GOOD}, strategy=apart(a=f"a{fault}", b="b", c="c"))

@@ -21,8 +21,8 @@ from facilitair.options import RunOptions
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
+from .counting import counted, most_open
 from .harness import Played, play
-from .test_limits import counted, most_open
 
 DAY_S = 86_400
 NAMES = ("a", "b", "c", "d", "e")

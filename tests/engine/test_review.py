@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from facilitair import AgentSpec, Collaboration, Config, Edge, Loop, Strategy
+from facilitair import events as ev
+from facilitair.config import LimitsConfig
 from facilitair.engine.control import Verdict
 from facilitair.engine.review import Review, Step
 from facilitair.engine.sections import OPENING, Section
 from facilitair.engine.turn import AgentTurn, Phase
 
-from .harness import apart, planned
+from .harness import (
+    SYNTHESIZER,
+    Look,
+    Played,
+    apart,
+    pipeline_models,
+    plain,
+    planned,
+    play,
+    reviewer,
+    says,
+    sentences,
+)
 from .parts import REVIEWED, turn_of
 
 PLAN = planned(REVIEWED)
@@ -133,3 +148,110 @@ def test_without_a_loop_nothing_follows() -> None:
     assert review.after(section, turn) == Step()
     assert review.read_over(section, turn, "coder") is None
     assert not review.may_go_on(section, "coder")
+
+
+def test_approval_in_the_first_round_skips_the_refiner() -> None:
+    scripts = plain("architect", "coder", "refiner", "documenter", "synthesizer")
+    scripts["reviewer"] = reviewer("approve all is well")
+    played = play(scripts, strategy="pipeline", models=pipeline_models())
+    assert sorted(c.partition("/")[2] for c in played.state.chunks) == [
+        "architect.1", "coder.1", "documenter.1", "reviewer.1",
+    ]  # fmt: skip
+    assert "verdict" not in played.text("reviewer")
+    fragments = played.state.chunks["task/documenter.1"].fragments
+    derived = {shown.partition("#")[0] for f in fragments for shown in f.derived_from}
+    assert derived == {"task/coder.1"}  # the skipped refiner is passed through
+
+
+def test_a_revision_is_reviewed_again_until_it_is_approved() -> None:
+    scripts = plain("architect", "coder", "refiner", "documenter", "synthesizer")
+    scripts["reviewer"] = reviewer("revise too short", "approve")
+    played = play(scripts, strategy="pipeline", models=pipeline_models())
+    order = [e.chunk_id.partition("/")[2] for e in played.of(ev.ChunkStartedEvent)]
+    assert order == ["architect.1", "coder.1", "reviewer.1", "refiner.1", "reviewer.2", "documenter.1"]
+
+
+def test_the_loop_ends_after_its_rounds() -> None:
+    scripts = plain("architect", "coder", "refiner", "documenter", "synthesizer")
+    scripts["reviewer"] = reviewer("revise")
+    played = play(scripts, strategy="pipeline", models=pipeline_models())
+    assert sum(e.agent == "refiner" for e in played.of(ev.ChunkStartedEvent)) == 2
+    assert "ended after 2 rounds unapproved" in played.said()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+
+
+def test_a_missing_verdict_is_taken_as_revise() -> None:
+    scripts = plain("architect", "coder", "reviewer", "refiner", "documenter", "synthesizer")
+    played = play(scripts, strategy="pipeline", models=pipeline_models())
+    assert "gave no verdict; taken as revise" in played.said()
+    assert "task/refiner.2" in played.state.chunks
+
+
+def review(verdict: str, *, quorum: float = 0.5, broken: str = "", look: Look | None = None) -> Played:
+    """Play one that writes, one that reviews with `verdict`, and one that refines; the first two may be `broken`."""
+    strategy = Strategy(
+        name="review",
+        agents=(
+            AgentSpec("c", "coder", model=f"simulator/c{broken}"),
+            AgentSpec("r", "reviewer", model=f"simulator/r{broken}"),
+            AgentSpec("f", "refiner", model="simulator/f"),
+        ),
+        edges=(Edge("c", "r"), Edge("c", "f"), Edge("r", "f", "after")),
+        synthesizer=SYNTHESIZER,
+        loop=Loop("r", "f"),
+    )
+    scripts = plain("c", "f", "synthesizer")
+    scripts["r"] = says(lambda prompt: f"I have read it.\n@@{prompt.nonce} {verdict}\n")
+    config = Config(limits=LimitsConfig(quorum=quorum))
+    return play(scripts, strategy=strategy, config=config, look=look)
+
+
+def test_an_approval_in_other_words_ends_the_review() -> None:
+    played = review("verdict **Approved**, all is well")
+    assert sorted(played.state.chunks) == ["task/c.1", "task/r.1"]
+    assert "no verdict" not in played.said()
+
+
+def test_a_revision_in_other_words_begins_a_round() -> None:
+    played = review("verdict Revision needed: too short")
+    assert "task/f.1" in played.state.chunks
+    assert "no verdict" not in played.said()
+
+
+def test_what_is_no_approval_is_not_taken_for_one() -> None:
+    played = review("verdict not approve")
+    assert "task/f.1" in played.state.chunks
+    assert "no verdict" in played.said()
+
+
+def test_a_reviewer_that_owes_an_outline_reviews_and_plans_nothing() -> None:
+    strategy = Strategy(
+        name="review",
+        agents=(
+            AgentSpec("r", "architect", model="simulator/r"),
+            AgentSpec("c", "coder", model="simulator/c"),
+            AgentSpec("f", "refiner", model="simulator/f"),
+        ),
+        edges=(Edge("c", "f"), Edge("r", "f", "after")),
+        synthesizer=SYNTHESIZER,
+        loop=Loop("r", "f"),
+    )
+    scripts = plain("c", "f", "synthesizer")
+    scripts["r"] = says(lambda p: f"@@{p.nonce} section One\n@@{p.nonce} section Two\nI have read it.")
+    played = play(scripts, strategy=strategy)
+    assert [s.id for s in played.state.sections] == ["task"]
+    assert "task/f.2" in played.state.chunks
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.content == sentences("synthesizer", 4)
+
+
+def test_a_loop_that_leaves_nothing_to_read_ends_the_run() -> None:
+    def look(run: Collaboration, event: ev.AnyEvent) -> None:
+        if event.ts > 1000:
+            run.cancel("it hangs")
+
+    played = review("verdict approve", quorum=0.01, broken="+refused", look=look)
+    last = played.last
+    assert isinstance(last, ev.TaskErrorEvent)
+    assert last.code == "agents_failed"
+    assert last.partial == ""
