@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from facilitair import AgentSpec, Edge, Strategy
+from facilitair import events as ev
 from facilitair.clock import VirtualClock
+from facilitair.engine.budget import Settled
 from facilitair.engine.control import VERBS
 from facilitair.engine.graph import Loop, SynthesisTiming
 from facilitair.engine.plan import Plan
 from facilitair.engine.turn import AgentTurn, Phase
+from facilitair.pricing import Price
+from facilitair.providers.model import Model
 from facilitair.stream import EventStream
 from facilitair_rust import Boundary, ChunkText
 
-from .harness import SYNTHESIZER
+from .harness import SYNTHESIZER, planned
 
 ROLES = {"architect": "architect", "reviewer": "reviewer", "refiner": "refiner"}
 
@@ -66,3 +71,17 @@ def stream() -> EventStream:
     events = EventStream()
     events.begin(VirtualClock(), lambda: None)
     return events
+
+
+def model(input_per_mtok: float | None = 10.0, output_per_mtok: float = 50.0, name: str = "a") -> Model:
+    """Return a model on a script, at that price; without one it costs what nobody knows."""
+    found = planned(graph("a")).agents["a"].models[0]
+    price = None
+    if input_per_mtok is not None:
+        price = Price(input_per_mtok=input_per_mtok, output_per_mtok=output_per_mtok, source="configured")
+    return replace(found, name=name, free=False, known_price=price)
+
+
+def settled(input_tokens: int, output_tokens: int, cost_usd: float | None) -> Settled:
+    """Return what a stream used."""
+    return Settled(ev.Usage(input_tokens=input_tokens, output_tokens=output_tokens), cost_usd)

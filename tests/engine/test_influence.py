@@ -10,6 +10,7 @@ import pytest
 from facilitair import Config, Edge
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
+from facilitair.engine.influence import Situation, SpacedPolicy
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
@@ -107,3 +108,36 @@ def test_a_text_that_was_cut_stays_known_as_cut_after_the_closing_update() -> No
     assert reasons == {"a": "stop", "b": "length"}
     assert isinstance(played.last, ev.TaskCompletedEvent)
     assert played.last.degraded == ("b on task: cut by its model's length limit",)
+
+
+# --- the policy alone ----------------------------------------------------------------------------------------------
+
+
+def interrupted(pending: int, *, interrupts: int = 0, own_since: int = 9, complete: bool = False) -> bool:
+    """Whether the policy, which has two interruptions, stops an author there."""
+    situation = Situation(interrupts=interrupts, pending=pending, complete=complete, own_since=own_since)
+    return SpacedPolicy(max_interrupts=2).interrupts(situation)
+
+
+def test_each_interruption_takes_twice_the_news_of_the_one_before() -> None:
+    assert [interrupted(n) for n in (0, 5, 6, 7)] == [False, False, True, True]
+    assert [interrupted(n, interrupts=1) for n in (6, 11, 12)] == [False, False, True]
+
+
+def test_when_it_has_interrupted_often_enough_it_does_no_more() -> None:
+    assert not interrupted(1000, interrupts=2)
+    assert not interrupted(1000, interrupts=2, complete=True)
+
+
+def test_an_author_that_was_just_shown_something_is_left_alone() -> None:
+    assert [interrupted(1000, own_since=n) for n in (0, 2, 3)] == [False, False, True]
+
+
+def test_the_last_news_is_shown_however_little_it_is() -> None:
+    assert interrupted(1, complete=True)
+    assert not interrupted(0, complete=True)
+
+
+def test_a_policy_may_never_interrupt() -> None:
+    situation = Situation(interrupts=0, pending=1000, complete=True, own_since=1000)
+    assert not SpacedPolicy(max_interrupts=0).interrupts(situation)
