@@ -41,7 +41,7 @@ class RunRequest:
     @property
     def specs(self) -> tuple[AgentSpec, ...]:
         """All agents of the run, the synthesizer last."""
-        return (*self.strategy.agents, self.strategy.synthesizer)
+        return self.strategy.specs
 
 
 def check_request(
@@ -52,8 +52,7 @@ def check_request(
     models = _checked_models(options.get("models"))
     config = config.with_overrides(_checked_context(context), **options)
     graph = resolve_strategy(options.get("strategy"), config)
-    specs = (*graph.agents, graph.synthesizer)
-    roles = {spec.role: find_role(spec.role, config.roles) for spec in specs}
+    roles = {spec.role: find_role(spec.role, config.roles) for spec in graph.specs}
     if isinstance(models, Mapping):
         _check_roles(models, {*roles, *built_in_roles(), *config.roles})
     return RunRequest(

@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar, Unpack
 
+import msgspec
+
 from facilitair import Client, Collaboration, Config
 from facilitair import events as ev
 from facilitair.clock import VirtualClock
+from facilitair.engine.drive import drive
 from facilitair.engine.graph import AgentSpec, Edge, EdgeKind, Strategy, SynthesisTiming
+from facilitair.engine.plan import Plan
 from facilitair.fold import answer, apply
 from facilitair.options import RunOptions
+from facilitair.planning import check_request, make_plan
+from facilitair.providers.catalog import Catalog
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport
+from facilitair.stream import EventStream
 
 E = TypeVar("E", bound=ev.Event)
 Look = Callable[[Collaboration, ev.AnyEvent], None]
@@ -43,6 +50,19 @@ class Played:
     def text(self, agent: str, section: str = "task", turn: int = 1) -> str:
         """Return a chunk's folded text."""
         return self.state.chunks[f"{section}/{agent}.{turn}"].text
+
+    def prompts(self, model: str) -> list[str]:
+        """Return what each request to `model` asks, the model's own text left out."""
+        bodies = [msgspec.json.decode(request.body) for request in self.transport.requests]
+        return [
+            "\n".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
+            for body in bodies
+            if body["model"].removesuffix("+resume") == model
+        ]
+
+    def completed(self, agent: str) -> ev.ChunkCompletedEvent:
+        """Return how the first chunk of an agent was completed first."""
+        return next(e for e in self.of(ev.ChunkCompletedEvent) if e.agent == agent)
 
     def said(self) -> str:
         """Return all system messages."""
@@ -110,6 +130,33 @@ def play(
     return Played(events, check(events), transport)
 
 
+def planned(strategy: Strategy, config: Config | None = None) -> Plan:
+    """Return the plan of a run on scripts."""
+    config = config or Config()
+    request = check_request(config, "Build a thing", None, {"strategy": strategy})
+    return make_plan(request, Catalog(config=config, env={}).with_simulator("http://127.0.0.1"))
+
+
+def play_plan(
+    plan: Plan, scripts: Mapping[str, Script], look: Callable[[ev.AnyEvent], None] | None = None
+) -> Played:
+    """Run a plan to its end on scripts, as `play` does."""
+    transport = ScriptTransport(Brain(scripts), VirtualClock())
+
+    async def run() -> list[ev.AnyEvent]:
+        channel = transport.channel()
+        events: list[ev.AnyEvent] = []
+        async for batch in drive(plan, channel, transport.clock, EventStream()):
+            for event in batch:
+                events.append(event)
+                if look is not None:
+                    look(event)
+        return events
+
+    events = asyncio.run(run())
+    return Played(events, check(events), transport)
+
+
 def check(events: Sequence[ev.AnyEvent]) -> ev.RunState:
     """Assert what holds for the events of every run, and return the state they fold to."""
     assert [e.seq for e in events] == list(range(1, len(events) + 1))
@@ -135,3 +182,34 @@ def check(events: Sequence[ev.AnyEvent]) -> ev.RunState:
             case _:
                 pass
     return state
+
+
+ROLES = ("architect", "coder", "reviewer", "refiner", "documenter", "synthesizer")
+
+
+def pipeline_models() -> dict[str, str]:
+    return {role: f"simulator/{role}" for role in ROLES}
+
+
+def plain(*names: str, count: int = 4) -> dict[str, Script]:
+    return {name: says(sentences(name, count)) for name in names}
+
+
+def reviewer(*verdicts: str) -> Script:
+    """Return a reviewer that gives one verdict a round."""
+
+    def text(prompt: Prompt) -> str:
+        seen = sum("refiner." in peer.first for peer in prompt.peers)
+        line = f"\n@@{prompt.nonce} verdict {verdicts[min(seen, len(verdicts) - 1)]}\n"
+        return sentences("reviewer", 2) + line
+
+    return says(text)
+
+
+TEXT = sentences("a", 12)
+GOOD = {n: says(sentences(n, 3)) for n in ("b", "c", "synthesizer")}
+
+
+def faulty(fault: str) -> Played:
+    """Run three agents that read nobody, of which the first, which says `TEXT`, has a fault."""
+    return play({"a": says(TEXT), **GOOD}, strategy=apart(a=f"a{fault}", b="b", c="c"))

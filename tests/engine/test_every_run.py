@@ -7,6 +7,7 @@ would never end is one that passes a day.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +21,8 @@ from facilitair.options import RunOptions
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
+from .counting import counted, most_open
 from .harness import Played, play
-from .test_limits import counted, most_open
 
 DAY_S = 86_400
 NAMES = ("a", "b", "c", "d", "e")
@@ -132,14 +133,26 @@ def graphs(draw: st.DrawFn) -> Strategy:
         for name in (*names, "synthesizer")
     }
     timing: SynthesisTiming = draw(st.sampled_from(["live", "section", "end"]))
+    answer = draw(st.sampled_from([None, None, *names]))
+    synthesizer = AgentSpec("synthesizer", "synthesizer", model=models["synthesizer"])
     return Strategy(
         name="drawn",
         agents=tuple(AgentSpec(n, roles[n], model=models[n]) for n in names),
         edges=tuple(Edge(a, b, kind) for (a, b), kind in edges.items()),
-        synthesizer=AgentSpec("synthesizer", "synthesizer", model=models["synthesizer"]),
+        synthesizer=synthesizer if answer is None else None,
         loop=loop,
         synthesis=timing,
+        answer=answer,
+        deliverables=draw(st.one_of(st.none(), chains(names))),
     )
+
+
+@st.composite
+def chains(draw: st.DrawFn, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Divide some of the agents into chains."""
+    some = draw(st.permutations(names))[: draw(st.integers(1, len(names)))]
+    cut = draw(st.integers(0, len(some)))
+    return tuple(filter(None, (tuple(some[:cut]), tuple(some[cut:]))))
 
 
 STOPS: tuple[RunOptions, ...] = (
@@ -182,7 +195,7 @@ def test_every_run_ends_once_and_folds_to_its_result(
     tier: Literal["none", "resume"] | None,
 ) -> None:
     price = PriceConfig(input_per_mtok=10.0, output_per_mtok=50.0)
-    models = {str(agent.model) for agent in (*graph.agents, graph.synthesizer)}
+    models = {str(agent.model) for agent in graph.specs}
     config = Config(
         limits=limits,
         providers={} if tier is None else {"simulator": ProviderConfig(tier=tier)},

@@ -9,7 +9,6 @@ import pytest
 from facilitair import Config
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
-from facilitair.engine.provenance import Exposure, Provenance, cascade
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
@@ -97,26 +96,6 @@ def test_objections_are_reported() -> None:
     played = play(scripts, strategy=chain("a", "b", kind="after"))
     objections = [e for e in played.of(ev.AgentReactionEvent) if e.action == "objects"]
     assert [(e.agent, e.because) for e in objections] == [("b", ("task/a.1#1",))]
-
-
-def chunk(name: str, ends: list[int], *exposures: Exposure) -> Provenance:
-    provenance = Provenance(name)
-    provenance.exposures = list(exposures)
-    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), 1):
-        provenance.add(number, start, end)
-    return provenance
-
-
-def test_a_cascade_reaches_readers_of_readers_and_spares_the_innocent() -> None:
-    chunks = {
-        "a": chunk("a", [10, 20, 30]),
-        "b": chunk("b", [10, 20, 30], Exposure(0, ("a#1",)), Exposure(15, ("a#3",))),
-        "c": chunk("c", [10, 20], Exposure(12, ("b#2",))),
-        "d": chunk("d", [10], Exposure(0, ("a#1", "b#1"))),
-    }
-    cuts, tainted = cascade(chunks, "a", 20)
-    assert {c.chunk_id: c.keep for c in cuts} == {"a": 20, "b": 10, "c": 10}
-    assert tainted == {"a#3", "b#2", "b#3", "c#2"}
 
 
 def test_a_retraction_may_be_the_last_line_without_a_line_end() -> None:

@@ -90,13 +90,16 @@ class LoopConfig(_Table, frozen=True):
 
 class StrategyConfig(_Table, frozen=True):
     """`[strategy.NAME]`: the agents and edges of a graph. `synthesizer` names the agent that writes the answer,
-    `synthesis` says when it may begin: on the first heads, when its section is done, or when all are."""
+    `synthesis` says when it may begin: on the first heads, when its section is done, or when all are. Or `answer` names
+    the agent whose text the answer is. `deliverables` are chains of agents' names, as in `engine.graph`."""
 
     agents: Annotated[tuple[AgentConfig, ...], Meta(min_length=1)]
     edges: tuple[EdgeConfig, ...] = ()
     loop: LoopConfig | None = None
     synthesizer: Text | None = None
     synthesis: SynthesisTiming = "live"
+    answer: Text | None = None
+    deliverables: tuple[tuple[Text, ...], ...] | None = None
 
 
 class RoleConfig(_Table, frozen=True):

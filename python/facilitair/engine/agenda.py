@@ -1,4 +1,4 @@
-"""The agenda of a run: which sections and turns there are, who reads whom, and whose turn comes after a review.
+"""The agenda of a run: which sections and turns there are, and what each turn reads.
 
 It grows while the run goes on, by the architect's outline and by the rounds of the review loop.
 """
@@ -11,31 +11,39 @@ from facilitair_rust import ChunkText
 
 from .. import events as ev
 from ..stream import EventStream
-from .graph import Loop
+from .control import VERBS, OutlineTitle
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
-from .sections import OPENING, Readers, Reading, Section, section_infos
-from .turn import VERBS, Phase, Turn
+from .readers import Readers, Reading
+from .review import Review
+from .sections import OPENING, Section, section_infos
+from .source import Source
+from .turn import AgentTurn, Phase
 
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
     """The architect's outline while it is still being written."""
 
-    author: Turn
+    author: AgentTurn
     titles: list[str]
 
 
 class Agenda:
-    """Holds the sections and turns of a run. `turns` are by chunk id, in the order they were planned."""
+    """Holds the sections and turns of a run. `turns` are by id, in the order they were planned; `sources`, by id, are
+    all that can be read: the turns, and what was given."""
 
     def __init__(self, plan: Plan, events: EventStream) -> None:
         self._plan = plan
         self._events = events
-        self._readers = Readers(plan.strategy)
+        self._review = Review(plan.strategy)
+        self._readers = Readers(plan.strategy, self._review)
         self._outline: _Outline | None = None
-        self.turns: dict[str, Turn] = {}
+        self.turns: dict[str, AgentTurn] = {}
+        self.sources: dict[str, Source] = {}
         self.sections: dict[str, Section] = {}
+        for source in plan.given:
+            self.give(source)
 
     def begin(self) -> None:
         """Make the first sections: the user's, or the one that the architect opens, or one for all."""
@@ -52,27 +60,28 @@ class Agenda:
 
     # --- who reads whom --------------------------------------------------------------------------------------------
 
-    def readings(self, turn: Turn) -> list[Reading]:
+    def readings(self, turn: AgentTurn) -> list[Reading]:
         """Return what `turn` reads, as it stands now."""
         return self._readers.readings(self.sections[turn.section], turn)
 
-    def unseen(self, turn: Turn) -> list[str]:
+    def unseen(self, turn: AgentTurn) -> list[str]:
         """Return the ids of the fragments that `turn` reads and has not been shown."""
-        return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.turn.provenance)]
+        return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.source.provenance)]
 
-    def running(self) -> list[Turn]:
+    def give(self, source: Source) -> None:
+        """Let every turn read `source` from now on."""
+        self.sources[source.id] = source
+        self._readers.given.append(source)
+
+    def running(self) -> list[AgentTurn]:
         """Return the turns somebody is waiting for."""
         return [t for t in self.turns.values() if t.running]
 
-    def planned(self) -> list[Turn]:
+    def planned(self) -> list[AgentTurn]:
         """Return the chunks known so far, without those that turned out not to be needed."""
         return [t for s in self.sections.values() for t in s.turns if t.phase is not Phase.SKIPPED]
 
-    def is_synthesis(self, turn: Turn) -> bool:
-        """Whether `turn` writes a section's answer."""
-        return turn.agent.name == self._plan.strategy.synthesizer.name
-
-    def assignment(self, turn: Turn) -> Assignment:
+    def assignment(self, turn: AgentTurn) -> Assignment:
         """Return what `turn` is about."""
         return Assignment(
             agent=turn.agent,
@@ -90,22 +99,27 @@ class Agenda:
 
     def written(self) -> list[Section]:
         """Return the sections that get an answer."""
-        return [s for s in self.sections.values() if s.synthesis is not None]
+        return [s for s in self.sections.values() if s.gets_answer]
 
-    def outlines(self, turn: Turn, title: str) -> None:
+    def unanswered(self) -> list[Section]:
+        """Return the sections whose answer an agent's text is, and now can be said to be."""
+        return [s for s in self.written() if s.synthesis is None and s.settled and not s.said]
+
+    def outlines(self, turn: AgentTurn, line: OutlineTitle) -> None:
         """Take a title that `turn` puts into its outline; from anybody else it says nothing."""
         if self._outline is None or turn is not self._outline.author:
             return
         titles, most = self._outline.titles, self._plan.limits.max_sections
-        title = " ".join(title.split())[:80]
-        if not title or title in titles:
+        if line.title in titles:
             return
         if len(titles) < most:
-            titles.append(title)
+            titles.append(line.title)
         else:
-            self._events.tell(f"the part {title!r} is left out: limits.max_sections is {most}", "warning")
+            self._events.tell(
+                f"the part {line.title!r} is left out: limits.max_sections is {most}", "warning"
+            )
 
-    def close_outline(self, turn: Turn) -> bool:
+    def close_outline(self, turn: AgentTurn) -> bool:
         """Divide the work as the outline says, now that the text of its author, `turn`, has begun or ended; return
         whether this has just happened."""
         outline = self._outline
@@ -124,11 +138,12 @@ class Agenda:
         return True
 
     def _planner(self) -> PlannedAgent | None:
-        """Return the agent that can open with an outline: it owes one, and reads nobody."""
+        """Return the agent that can open with an outline: it owes one, reads nobody, and has no turn to take in each
+        section, as those of the loop and who answers."""
         for name in self._plan.strategy.in_order():
-            agent, loop = self._plan.agents[name], self._plan.strategy.loop
-            loops = loop is not None and name in (loop.reviewer, loop.refiner)
-            if agent.role.duty == "outline" and not loops and not self._plan.strategy.sources(name):
+            agent, reads = self._plan.agents[name], self._plan.strategy.sources(name)
+            bound = self._review.includes(name) or name == self._plan.strategy.answerer
+            if agent.role.duty == "outline" and not reads and not bound:
                 return agent
         return None
 
@@ -139,53 +154,36 @@ class Agenda:
     def _fill_section(self, section: Section, agents: tuple[str, ...]) -> None:
         for name in agents:
             self._add_turn(section, self._plan.agents[name], 1)
-        section.loop_open = self._plan.strategy.loop is not None
-        synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
-        section.synthesis = self._new_turn(section, synthesizer, 1)
+        section.loop_open = self._review.exists
+        section.gets_answer = True
+        if self._plan.strategy.synthesizer is not None:
+            synthesizer = self._plan.agents[self._plan.strategy.synthesizer.name]
+            section.synthesis = self._new_turn(section, synthesizer, 1, answers=True)
 
-    def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
+    def _add_turn(self, section: Section, agent: PlannedAgent, number: int) -> AgentTurn:
         turn = self._new_turn(section, agent, number)
         section.turns.append(turn)
         return turn
 
-    def _new_turn(self, section: Section, agent: PlannedAgent, number: int) -> Turn:
-        turn = Turn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS))
-        self.turns[turn.chunk_id] = turn
+    def _new_turn(
+        self, section: Section, agent: PlannedAgent, number: int, *, answers: bool = False
+    ) -> AgentTurn:
+        turn = AgentTurn(section.info.id, agent, number, ChunkText(self._plan.nonce, VERBS), answers)
+        self.turns[turn.id] = self.sources[turn.id] = turn
         return turn
 
     # --- the review loop -------------------------------------------------------------------------------------------
 
-    def ended(self, turn: Turn) -> None:
+    def ended(self, turn: AgentTurn) -> None:
         """Let reviewer and refiner take turns, now that `turn` has ended."""
-        loop, section = self._plan.strategy.loop, self.sections[turn.section]
-        if loop is None or not section.loop_open:
-            return
-        if turn.agent.name == loop.reviewer:
-            self._reviewed(section, loop, turn)
-        elif turn.agent.name == loop.refiner:
-            self._refined(section, loop, turn)
-
-    def _reviewed(self, section: Section, loop: Loop, turn: Turn) -> None:
-        if turn.failed or turn.verdict == "approve":
-            _close_loop(section, loop)
-            return
-        if turn.verdict != "revise":
-            self._events.tell(f"{turn.agent.name} gave no verdict; taken as revise", "warning")
-        if len(section.of(loop.refiner)) < turn.number:
-            self._add_turn(section, self._plan.agents[loop.refiner], turn.number)
-
-    def _refined(self, section: Section, loop: Loop, turn: Turn) -> None:
-        if turn.failure is None and turn.number < loop.max_rounds:
-            if len(section.of(loop.reviewer)) == turn.number:
-                self._add_turn(section, self._plan.agents[loop.reviewer], turn.number + 1)
-            return
-        if turn.failure is None:
-            self._events.tell(f"the review of {turn.section!r} ended after {turn.number} rounds unapproved")
-        _close_loop(section, loop)
-
-
-def _close_loop(section: Section, loop: Loop) -> None:
-    section.loop_open = False
-    for turn in section.of(loop.refiner):
-        if turn.phase is Phase.WAITING:
-            turn.phase = Phase.SKIPPED
+        section = self.sections[turn.section]
+        step = self._review.after(section, turn)
+        if step.remark is not None:
+            self._events.tell(step.remark, step.level)
+        if step.comes is not None:
+            name, number = step.comes
+            self._add_turn(section, self._plan.agents[name], number)
+        if step.ends:
+            section.loop_open = False
+            for waiting in step.skips:
+                waiting.phase = Phase.SKIPPED

@@ -12,9 +12,9 @@ from ..stream import EventStream, Figures
 from .agenda import Agenda
 from .budget import Budget
 from .plan import Plan
-from .sections import Section
+from .sections import Section, joined
 from .speaker import Place
-from .turn import Turn
+from .turn import AgentTurn
 
 if TYPE_CHECKING:
     from ..providers.model import Model
@@ -67,15 +67,15 @@ class Announcer:
             )
         )
 
-    def reacts(self, turn: Turn, because: tuple[str, ...], action: ev.ReactionAction) -> None:
+    def reacts(self, turn: AgentTurn, because: tuple[str, ...], action: ev.ReactionAction) -> None:
         """Emit `agent_reaction` and enter it into the ledger."""
         agent, tier = turn.agent.name, turn.model.tier
         self._ledger.append(
-            ev.LedgerEntry(chunk_id=turn.chunk_id, agent=agent, because=because, action=action, tier=tier)
+            ev.LedgerEntry(chunk_id=turn.id, agent=agent, because=because, action=action, tier=tier)
         )
         self._events.say(
             ev.AgentReactionEvent(
-                chunk_id=turn.chunk_id,
+                chunk_id=turn.id,
                 agent=agent,
                 because=because,
                 action=action,
@@ -83,11 +83,11 @@ class Announcer:
             )
         )
 
-    def place(self, turn: Turn) -> Place:
+    def place(self, turn: AgentTurn) -> Place:
         """Return where the chunk of `turn`, which begins now, stands."""
         sections = self._agenda.sections
         turns = self._agenda.planned()
-        current = sum(t.started is not None for t in turns)
+        current = sum(t.pulse.started is not None for t in turns)
         return Place(
             current=current,
             total=len(turns),
@@ -136,10 +136,9 @@ class Announcer:
         self._events.end(end, "cancelled", figures)
 
     def _partial(self) -> str:
-        """Return what the answer had become: each section's synthesis, else the furthest text of an agent."""
+        """Return what the answer had become: each section's synthesis, else the agents' texts that stand for it."""
         return "\n\n".join(filter(None, map(self._standing, self._agenda.sections.values())))
 
     def _standing(self, section: Section) -> str:
         synthesis = self._events.state.syntheses.get(section.info.id)
-        last = section.last_text()
-        return (synthesis.text if synthesis else "") or ("" if last is None else last.text.text)
+        return (synthesis.text if synthesis else "") or joined(section.standing(self._plan.strategy))

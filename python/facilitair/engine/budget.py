@@ -61,6 +61,20 @@ class Settled:
     cost_usd: float | None
 
 
+@dataclass(slots=True)
+class Spending:
+    """What the ended streams of one turn used and cost: `None` is no usage yet, or an unknown price."""
+
+    usage: ev.Usage | None = None
+    cost_usd: float | None = 0.0
+
+    def add(self, settled: Settled) -> None:
+        """Add what one more stream used and cost."""
+        self.usage = settled.usage if self.usage is None else add_usage(self.usage, settled.usage)
+        known = self.cost_usd is not None and settled.cost_usd is not None
+        self.cost_usd = (self.cost_usd or 0.0) + (settled.cost_usd or 0.0) if known else None
+
+
 class Budget:
     """Keeps the accounts of one run against its limits (US dollars, tokens; `None` is no limit)."""
 

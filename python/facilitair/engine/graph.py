@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Literal
 
 from ..errors import GraphError
@@ -50,35 +51,55 @@ class Strategy:
     """A named graph. The synthesizer reads every agent and is not listed among them.
 
     `synthesis`: `live` starts it on a quorum of heads, `section` when a section's agents have finished, `end`
-    when all have. Raises `GraphError` when the graph cannot run.
+    when all have. `answer` is who answers: the synthesizer, or, without one, the agent of that name, whose text the
+    answer then is. `deliverables` are chains of agents who make something: where nobody answers, the latest text of
+    each chain does. Left out, there is one chain, of all agents. Raises `GraphError` when the graph cannot run.
     """
 
     name: str
     agents: tuple[AgentSpec, ...]
     edges: tuple[Edge, ...] = ()
-    synthesizer: AgentSpec = AgentSpec(name="synthesizer", role="synthesizer")
+    synthesizer: AgentSpec | None = AgentSpec(name="synthesizer", role="synthesizer")
     loop: Loop | None = None
     synthesis: SynthesisTiming = "live"
+    answer: str | None = None
+    deliverables: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
         _check_edges(self)
         _check_loop(self)
+        _check_answer(self)
+        _check_deliverables(self)
+
+    @property
+    def specs(self) -> tuple[AgentSpec, ...]:
+        """All agents, the synthesizer last."""
+        return self.agents if self.synthesizer is None else (*self.agents, self.synthesizer)
+
+    @property
+    def answerer(self) -> str:
+        """The name of who answers."""
+        return self.answer or self.specs[-1].name
+
+    @property
+    def chains(self) -> tuple[tuple[str, ...], ...]:
+        """The deliverables, by agents' names."""
+        return (self.in_order(),) if self.deliverables is None else self.deliverables
+
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """The agents whose text can become the answer: all, where a synthesizer reads them."""
+        if self.synthesizer is not None:
+            return self.in_order()
+        return tuple(dict.fromkeys([self.answerer, *chain.from_iterable(self.chains)]))
 
     def sources(self, agent: str) -> tuple[Edge, ...]:
         """Return the edges that `agent` reads over."""
-        if agent == self.synthesizer.name:
+        if self.synthesizer is not None and agent == self.synthesizer.name:
             kind: EdgeKind = "live" if self.synthesis == "live" else "after"
             return tuple(Edge(a.name, agent, kind) for a in self.agents)
         return tuple(e for e in self.edges if e.target == agent)
-
-    @property
-    def reviewed(self) -> str | None:
-        """The agent whose work the loop is about: of those the refiner reads, the furthest down the graph."""
-        if self.loop is None:
-            return None
-        read = {e.source for e in self.sources(self.loop.refiner)} - {self.loop.reviewer}
-        return next((name for name in reversed(self.in_order()) if name in read), None)
 
     def in_order(self) -> tuple[str, ...]:
         """Return the agents' names, sources before those who read them."""
@@ -92,7 +113,7 @@ def _check_names(strategy: Strategy) -> None:
     where = f"strategy {strategy.name!r}"
     if not strategy.agents:
         raise GraphError(f"{where} has no agents; give it at least one.")
-    names = [a.name for a in (*strategy.agents, strategy.synthesizer)]
+    names = [a.name for a in strategy.specs]
     for name in names:
         if not name or not all(c.isalnum() or c in "-_" for c in name):
             raise GraphError(
@@ -143,3 +164,31 @@ def _check_loop(strategy: Strategy) -> None:
         )
     if not any(e.source != loop.reviewer for e in strategy.sources(loop.refiner)):
         raise GraphError(f"{where} needs an edge from the reviewed agent to {loop.refiner!r}.")
+
+
+def _check_answer(strategy: Strategy) -> None:
+    where, known = f"strategy {strategy.name!r}", [a.name for a in strategy.agents]
+    if strategy.synthesizer is None and strategy.answer not in known:
+        given = "is missing" if strategy.answer is None else f"is {strategy.answer!r}"
+        raise GraphError(
+            f"{where} has no synthesizer, and its answer {given}; name the agent who answers: {', '.join(known)}."
+        )
+    if strategy.synthesizer is not None and strategy.answer not in (None, strategy.synthesizer.name):
+        raise GraphError(
+            f"{where}: {strategy.answer!r} cannot answer beside the synthesizer {strategy.synthesizer.name!r}; "
+            "keep one of the two."
+        )
+
+
+def _check_deliverables(strategy: Strategy) -> None:
+    if strategy.deliverables is None:
+        return
+    where, known = f"strategy {strategy.name!r}: deliverables", [a.name for a in strategy.agents]
+    names = list(chain.from_iterable(strategy.deliverables))
+    if not all(strategy.deliverables) or not names:
+        raise GraphError(f"{where} are empty, or a chain of them is; name agents, or leave them out.")
+    for name in names:
+        if name not in known:
+            raise GraphError(f"{where} name the unknown agent {name!r}; known: {', '.join(known)}.")
+        if names.count(name) > 1:
+            raise GraphError(f"{where} name {name!r} twice; an agent stands in one chain.")

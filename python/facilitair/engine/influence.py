@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+@dataclass(slots=True)
+class Attention:
+    """How often, and when last, an author's attention was called to its peers' news."""
+
+    interrupts: int = 0
+    own_since: int = 0  # own fragments since the last exposure
+    closed_out: bool = False  # has had its closing update
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What a policy may look at, at a boundary of the author's text."""

@@ -11,6 +11,7 @@ from ..roles import Role
 from .budget import EXPECTED_OUTPUT_TOKENS
 from .graph import AgentSpec, Strategy
 from .influence import Policy
+from .source import Source
 
 if TYPE_CHECKING:
     from ..config import LimitsConfig
@@ -43,7 +44,8 @@ class PlannedAgent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run."""
+    """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run. `given` is what
+    every turn reads beside the others' turns."""
 
     nonce: str
     task: str
@@ -54,6 +56,7 @@ class Plan:
     limits: LimitsConfig
     policy: Policy
     notices: tuple[str, ...] = ()
+    given: tuple[Source, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -82,7 +85,8 @@ class Plan:
         """Return seconds along the graph's longest path; live edges overlap all but their first tokens."""
         writing = EXPECTED_OUTPUT_TOKENS / _TOKENS_PER_S
         starts: dict[str, float] = {}
-        for name in (*self.strategy.in_order(), self.strategy.synthesizer.name):
+        synthesizer = self.strategy.synthesizer
+        for name in (*self.strategy.in_order(), *(() if synthesizer is None else (synthesizer.name,))):
             waits = (
                 starts[e.source] + (1.0 if e.kind == "live" else writing) for e in self.strategy.sources(name)
             )

@@ -8,12 +8,14 @@ depends on the tier: as a trailing prefill, or as earlier turns with the request
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..providers.model import Message
 from .plan import Plan, PlannedAgent
+from .provenance import Provenance, source_of
+from .source import Source
 
 if TYPE_CHECKING:
     from ..events import Tier
@@ -100,6 +102,29 @@ class Assignment:
     section: str
     outline: tuple[str, ...]  # titles of all sections; empty while the architect still has to find them
     wants_outline: bool
+
+
+def shown_to(reader: Provenance, sources: Mapping[str, Source]) -> list[Shown]:
+    """Return what the author of `reader` was shown, by position, as it stands now. `sources` are by id."""
+    texts: dict[str, str] = {}
+    by_position: dict[int, list[Quote]] = {}
+    for exposure in reader.exposures:
+        for fragment_id in exposure.fragments:
+            source = sources[source_of(fragment_id)]
+            fragment = source.provenance.fragments.get(fragment_id)
+            if fragment is None:
+                continue
+            if source.id not in texts:
+                texts[source.id] = source.text
+            text = texts[source.id][fragment.start : fragment.end]
+            by_position.setdefault(exposure.position, []).append(Quote(fragment_id, source.author, text))
+    return [Shown(position, tuple(quotes)) for position, quotes in sorted(by_position.items())]
+
+
+def own_quotes(own: Source) -> tuple[Quote, ...]:
+    """Return the fragments of an author's own text, so that it can name what it takes back."""
+    text = own.text
+    return tuple(Quote(f.id, "you", text[f.start : f.end]) for f in own.provenance.fragments.values())
 
 
 def compose(plan: Plan, work: Assignment, shown: Sequence[Shown], own: Own, tier: Tier) -> Brief:

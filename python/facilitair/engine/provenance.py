@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A closed piece `[start, end)` of a chunk's text; `id` is "<chunk_id>#<n>". `derived_from` is what its author
+    """A closed piece `[start, end)` of a source's text; `id` is "<source id>#<n>". `derived_from` is what its author
     was shown since the fragment before; the piece also derives from what all earlier ones derive from."""
 
     id: str
@@ -33,12 +33,12 @@ class Exposure:
 
 @dataclass(slots=True)
 class Provenance:
-    """One chunk's standing fragments, in order and by id, and what its author was shown."""
+    """The standing fragments of the source `id`, in order and by id, and what its author was shown."""
 
-    chunk_id: str
+    id: str
     fragments: dict[str, Fragment] = field(default_factory=dict)
     exposures: list[Exposure] = field(default_factory=list)
-    _shown: dict[str, set[str]] = field(default_factory=dict)  # by the chunk they are of
+    _shown: dict[str, set[str]] = field(default_factory=dict)  # by the source they are of
 
     def expose(self, position: int, fragments: tuple[str, ...]) -> None:
         """Record that the author is shown `fragments` when its text is `position` code points long."""
@@ -51,29 +51,29 @@ class Provenance:
 
     def was_shown(self, fragment: str) -> bool:
         """Whether the author has been shown that fragment."""
-        return fragment in self._shown.get(chunk_of(fragment), ())
+        return fragment in self._shown.get(source_of(fragment), ())
 
     def unseen(self, source: Provenance) -> list[str]:
         """Return the ids of the fragments of `source` that this author has not been shown."""
-        shown = self._shown.get(source.chunk_id, ())
+        shown = self._shown.get(source.id, ())
         return [f for f in source.fragments if f not in shown]
 
     def count_unseen(self, source: Provenance) -> int:
         """Return how many fragments of `source` this author has not been shown."""
-        return len(source.fragments) - len(self._shown.get(source.chunk_id, ()))
+        return len(source.fragments) - len(self._shown.get(source.id, ()))
 
     def add(self, number: int, start: int, end: int) -> Fragment:
         """Record a closed fragment and return it."""
         new = (e for e in reversed(self.exposures) if start <= e.position < end)
         derived = tuple(f for e in reversed(list(new)) for f in e.fragments)
-        fragment = Fragment(f"{self.chunk_id}#{number}", start, end, derived)
+        fragment = Fragment(f"{self.id}#{number}", start, end, derived)
         self.fragments[fragment.id] = fragment
         return fragment
 
     def named(self, name: str) -> Fragment | None:
-        """Return the fragment its author calls `name`: "<chunk_id>#<n>" or "#<n>"; `None` when none stands."""
-        chunk_id, _, number = name.rpartition("#")
-        return self.fragments.get(f"{self.chunk_id}#{number}") if chunk_id in ("", self.chunk_id) else None
+        """Return the fragment its author calls `name`: "<id>#<n>", "#<n>" or "<n>"; `None` when none stands."""
+        source, _, number = name.rpartition("#")
+        return self.fragments.get(f"{self.id}#{number}") if source in ("", self.id) else None
 
     def clean_prefix(self, tainted: frozenset[str]) -> int | None:
         """Return how many code points stay clean when `tainted` is taken back; `None`: it was shown none of it."""
@@ -102,11 +102,11 @@ class Provenance:
 
     def _count(self, fragments: tuple[str, ...]) -> None:
         for fragment in fragments:
-            self._shown.setdefault(chunk_of(fragment), set()).add(fragment)
+            self._shown.setdefault(source_of(fragment), set()).add(fragment)
 
 
-def chunk_of(fragment: str) -> str:
-    """Return the id of the chunk that a fragment is of."""
+def source_of(fragment: str) -> str:
+    """Return the id of the source that a fragment is of."""
     return fragment.rpartition("#")[0]
 
 

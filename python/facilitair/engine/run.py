@@ -7,7 +7,6 @@ interrupted, goes on and ends. What there is to do stands in `agenda`, what is s
 from __future__ import annotations
 
 import math
-import re
 
 from facilitair_rust import Content, Control, Reasoning
 
@@ -18,13 +17,15 @@ from ..stream import Cancel, Command, EventStream, Figures, Say
 from ..transport import Channel, Delta
 from .agenda import Agenda
 from .announcer import Announcer
+from .control import Object, OutlineTitle, Retract, Verdict, read_control
 from .influence import Situation
 from .plan import Plan
-from .provenance import cascade
-from .sections import Reading, Section
-from .speaker import ChunkSpeaker, Retraction, Speaker, SynthesisSpeaker
+from .readers import Reading
+from .rulings import Ruling, take_back
+from .sections import Section, joined
+from .speaker import ChunkSpeaker, SynthesisSpeaker, TurnSpeaker
 from .streams import Ending, Streams
-from .turn import Phase, Turn
+from .turn import AgentTurn, Phase
 from .watch import Watch
 from .writing import Writer
 
@@ -37,13 +38,13 @@ class Run:
         self._clock = clock
         self._events = events
         self._agenda = Agenda(plan, self._events)
-        self._streams = Streams(plan, channel, clock, self._events, self._agenda.turns)
+        self._streams = Streams(plan, channel, clock, self._events, self._agenda.sources)
         self._announcer = Announcer(plan, self._events, self._agenda, self._streams.budget)
         self._watch = Watch(self._events, clock, plan.limits.timeout)
         self._chunks = ChunkSpeaker(self._events, self._announcer.place)
         self._syntheses = SynthesisSpeaker(self._events)
         self._moved = True  # whether something happened that can start, continue or end a turn
-        self._running: list[Turn] = []
+        self._running: list[AgentTurn] = []
         self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
@@ -69,7 +70,7 @@ class Run:
                 case Content():
                     self._content(delta)
                 case Reasoning():
-                    self._reasoning(delta)
+                    self._streams.reasons(delta)
                 case _:
                     if ended := self._streams.end(delta):
                         self._ended(*ended)
@@ -110,7 +111,7 @@ class Run:
         figures: dict[str, Figures] = {}
         for turn in self._agenda.running():
             self._streams.abandon(turn)
-            figures[turn.chunk_id] = turn.figures
+            figures[turn.id] = turn.figures
         return figures
 
     def _fail(self, code: RunErrorCode, message: str) -> None:
@@ -118,10 +119,10 @@ class Run:
         stands."""
         self._failure = self._failure or (code, message)
 
-    def _speaker(self, turn: Turn) -> Speaker:
-        return self._syntheses if self._agenda.is_synthesis(turn) else self._chunks
+    def _speaker(self, turn: AgentTurn) -> TurnSpeaker:
+        return self._syntheses if turn.answers else self._chunks
 
-    def _writer(self, turn: Turn) -> Writer:
+    def _writer(self, turn: AgentTurn) -> Writer:
         return Writer(turn, self._speaker(turn), self._control)
 
     # --- deciding what runs ----------------------------------------------------------------------------------------
@@ -152,91 +153,93 @@ class Run:
             match turn.phase:
                 case Phase.WAITING if self._ready(turn):
                     self._begin(turn)
-                case Phase.RETRYING if turn.retry_at is None or self._clock.now() >= turn.retry_at:
+                case Phase.RETRYING if turn.calls.due(self._clock.now()):
                     self._reopen(turn)
                 case Phase.HOLDING:
                     self._settle(turn)
                 case _:
                     pass
+        if self._failure is None:
+            for section in self._agenda.unanswered():
+                self._answer(section)
 
-    def _ready(self, turn: Turn) -> bool:
+    def _ready(self, turn: AgentTurn) -> bool:
         if self._streams.full:
             return False
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             return self._synthesis_ready(turn)
         return self._grounded(turn)
 
-    def _grounded(self, turn: Turn) -> bool:
+    def _grounded(self, turn: AgentTurn) -> bool:
         """Whether everything that `turn` reads offers it something to begin on."""
         return all(self._readable(turn, r) for r in self._agenda.readings(turn))
 
-    def _readable(self, turn: Turn, reading: Reading) -> bool:
+    def _readable(self, turn: AgentTurn, reading: Reading) -> bool:
         # A model that cannot be shown more once it writes must read the whole.
-        live = reading.kind == "live" and turn.model.tier != "none"
-        return reading.settled or (live and bool(reading.turn.provenance.fragments))
+        live = reading.kind != "after" and turn.model.tier != "none"
+        return reading.settled or (live and bool(reading.source.provenance.fragments))
 
-    def _synthesis_ready(self, turn: Turn) -> bool:
+    def _synthesis_ready(self, turn: AgentTurn) -> bool:
         timing, sections = self._plan.strategy.synthesis, self._agenda.sections
         if timing == "live" and turn.model.tier != "none" and not sections[turn.section].settled:
-            readings = self._agenda.readings(turn)
+            readings = [r for r in self._agenda.readings(turn) if r.kind != "given"]
             heads = sum(self._readable(turn, r) for r in readings)
             return heads >= math.ceil(self._plan.limits.quorum * len(readings)) > 0
         awaited = sections.values() if timing == "end" else (sections[turn.section],)
         return not self._agenda.outline_open and all(s.settled for s in awaited)
 
-    def _begin(self, turn: Turn) -> None:
+    def _begin(self, turn: AgentTurn) -> None:
         refusal = self._show_and_open(turn, "considers")
         if refusal is not None and self._streams.idle:  # else what is open may leave enough
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
 
-    def _reopen(self, turn: Turn) -> None:
+    def _reopen(self, turn: AgentTurn) -> None:
         """Open a stream again after a failure or a retraction."""
-        if not len(turn.text) and not self._grounded(turn):
+        if not len(turn.draft) and not self._grounded(turn):
             turn.phase = Phase.WAITING  # a retraction left it nothing to begin on
             return
         if self._streams.full:
-            turn.retry_at = None  # when the next stream ends
+            self._streams.postpone(turn)
             return
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
             self._close_short(turn, refusal)
 
-    def _continue(self, turn: Turn) -> None:
+    def _continue(self, turn: AgentTurn) -> None:
         """Go on after a stop, with what is new."""
-        if not len(turn.text) and not self._grounded(turn):
+        if not len(turn.draft) and not self._grounded(turn):
             turn.phase = Phase.WAITING
             return
         refusal = self._show_and_open(turn, "continues")
         if refusal is not None:
             self._close_short(turn, refusal)
 
-    def _settle(self, turn: Turn) -> None:
+    def _settle(self, turn: AgentTurn) -> None:
         """End a turn whose own text has ended, once what it reads has; show it the rest first."""
         reads_on = not turn.cut_short and turn.model.tier != "none"
-        waits = reads_on or self._agenda.is_synthesis(turn)
+        waits = reads_on or turn.answers
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
-        if reads_on and not turn.closed_out and self._agenda.unseen(turn):
+        if reads_on and not turn.attention.closed_out and self._agenda.unseen(turn):
             if self._streams.full:
                 return
-            turn.closed_out = True
+            turn.attention.closed_out = True
             refusal = self._show_and_open(turn, "continues")
             if refusal is None:
                 return
             self._events.tell(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
         self._end_turn(turn)
 
-    def _show_and_open(self, turn: Turn, action: ev.ReactionAction) -> str | None:
+    def _show_and_open(self, turn: AgentTurn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
-        unseen = self._agenda.unseen(turn)
+        unseen, begins = self._agenda.unseen(turn), turn.pulse.started is None
         turn.expose(unseen)
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
             if unseen:
                 turn.provenance.hide_last()
             return refusal
-        if turn.started is None:
-            turn.started = self._clock.now()
+        if begins:
             self._speaker(turn).started(turn)
         if unseen:
             self._announcer.reacts(turn, tuple(unseen), action)
@@ -245,39 +248,26 @@ class Run:
     # --- what the providers sent -----------------------------------------------------------------------------------
 
     def _content(self, delta: Content) -> None:
-        self._streams.budget.received(delta.stream, len(delta.text))
-        turn = self._streams.turn_of(delta.stream)
-        if turn is None or turn.attempt is None or turn.attempt.discard:
-            return
-        now = self._clock.now()
-        turn.attempt.content, turn.reasoning, turn.last_content, turn.tries = True, False, now, 0
-        if turn.first_content is None:
-            turn.first_content = now
-        if self._write(turn, turn.attempt.seam.feed(delta.text)):
+        received = self._streams.received(delta)
+        if received is not None and self._write(*received):
             self._moved = True
-            self._consider_interrupting(turn)
+            self._consider_interrupting(received[0])
 
-    def _write(self, turn: Turn, text: str) -> bool:
+    def _write(self, turn: AgentTurn, text: str) -> bool:
         """Add `text` to the turn; return whether that closed a fragment."""
         if not text:
             return False
         closed = self._writer(turn).write(text)
-        if self._agenda.outline_open and _has_begun(turn.text.text):
+        if self._agenda.outline_open and _has_begun(turn.text):
             self._close_outline(turn)
         return closed
 
-    def _close_outline(self, turn: Turn) -> None:
+    def _close_outline(self, turn: AgentTurn) -> None:
         if self._agenda.close_outline(turn):
             self._moved = True
             self._announcer.progress()
 
-    def _reasoning(self, delta: Reasoning) -> None:
-        self._streams.budget.received(delta.stream, len(delta.text))
-        turn = self._streams.turn_of(delta.stream)
-        if turn is not None:
-            turn.reasoning = True
-
-    def _ended(self, turn: Turn, held: str, ending: Ending) -> None:
+    def _ended(self, turn: AgentTurn, held: str, ending: Ending) -> None:
         self._moved = True
         self._write(turn, held)
         match ending:
@@ -288,98 +278,96 @@ class Run:
             case Ending.RETRY:
                 pass
 
-    def _finish_text(self, turn: Turn) -> None:
+    def _finish_text(self, turn: AgentTurn) -> None:
         self._writer(turn).finish()
-        if turn.failure is None and not turn.text.text.strip():
-            turn.failure, turn.finish_reason = f"{turn.model.id} answered with nothing", "error"
+        if turn.failure is None and not turn.text.strip():
+            turn.fail(f"{turn.model.id} answered with nothing")
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
 
-    def _consider_interrupting(self, turn: Turn) -> None:
-        if turn.phase is not Phase.STREAMING or turn.closed_out or turn.model.tier == "none":
+    def _consider_interrupting(self, turn: AgentTurn) -> None:
+        if turn.phase is not Phase.STREAMING or turn.attention.closed_out or turn.model.tier == "none":
             return
         readings = self._agenda.readings(turn)
         situation = Situation(
-            interrupts=turn.interrupts,
-            pending=sum(turn.provenance.count_unseen(r.turn.provenance) for r in readings),
+            interrupts=turn.attention.interrupts,
+            pending=sum(turn.provenance.count_unseen(r.source.provenance) for r in readings),
             complete=all(r.settled for r in readings),
-            own_since=turn.own_since,
+            own_since=turn.attention.own_since,
         )
         if not self._plan.policy.interrupts(situation):
             return
         if self._streams.refusal(turn, self._agenda.assignment(turn)) is None:
-            turn.interrupts += 1
+            turn.attention.interrupts += 1
             self._streams.stop(turn, discard=False)
 
     # --- control lines and retraction ------------------------------------------------------------------------------
 
-    def _control(self, turn: Turn, control: Control) -> None:
-        match control.verb:
-            case "section":
-                self._agenda.outlines(turn, control.rest)
-            case "verdict" if turn.agent.role.duty == "verdict":
-                turn.verdict = _verdict(control.rest)
-                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {control.rest.strip()}")
-            case "retract":
-                self._withdraw(turn, control.rest)
-            case "object":
-                fragment = control.rest.strip().partition(" ")[0]
-                if turn.provenance.was_shown(fragment):
-                    self._announcer.reacts(turn, (fragment,), "objects")
+    def _control(self, turn: AgentTurn, control: Control) -> None:
+        match read_control(control.verb, control.rest):
+            case OutlineTitle() as line:
+                self._agenda.outlines(turn, line)
+            case Verdict(words=words) as line if turn.agent.role.duty == "verdict":
+                turn.verdict = line
+                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
+            case Retract(fragment, reason):
+                self._withdraw(turn, fragment, reason or "withdrawn")
+            case Object(fragment) if turn.provenance.was_shown(fragment):
+                self._announcer.reacts(turn, (fragment,), "objects")
             case _:
                 pass  # a line out of its place says nothing
 
-    def _withdraw(self, turn: Turn, rest: str) -> None:
-        """Take back a fragment of the author's own, all that follows it, and what peers built on that."""
-        name, _, reason = rest.strip().partition(" ")
-        fragment = turn.provenance.named(name)
-        if fragment is None:
-            return
-        chunks = {t.chunk_id: t.provenance for t in self._agenda.turns.values()}
-        cuts, tainted = cascade(chunks, turn.chunk_id, fragment.start)
-        for cut in cuts:
-            hit = self._agenda.turns[cut.chunk_id]
-            cause: ev.RetractionCause = "withdrawn" if hit is turn else "cascade"
-            self._speaker(hit).cut(hit, cut, Retraction(cause, fragment.id, reason or "withdrawn"))
-            hit.cut(cut.keep, tainted)
-            if hit is not turn:
-                self._roll_back(hit, fragment.id)
-        self._announcer.reacts(turn, (fragment.id,), "revises")
+    def _withdraw(self, turn: AgentTurn, fragment: str, reason: str) -> None:
+        chunks = {t.id: t.provenance for t in self._agenda.turns.values()}
+        ruling = take_back(chunks, turn.id, fragment, reason)
+        if ruling is not None:
+            self._carry_out(ruling)
+            self._announcer.reacts(turn, (ruling.root,), "revises")
 
-    def _roll_back(self, turn: Turn, root: str) -> None:
+    def _carry_out(self, ruling: Ruling) -> None:
+        for cut, why in ruling.cuts:
+            turn = self._agenda.turns[cut.chunk_id]
+            self._speaker(turn).cut(turn, cut, why)
+            turn.cut(cut.keep, ruling.tainted)
+            if why.cause != "withdrawn":  # who takes back its own words is already writing better ones
+                self._roll_back(turn, ruling.root)
+
+    def _roll_back(self, turn: AgentTurn, root: str) -> None:
         """Let a turn go on from its clean prefix, or close it there when it has been rolled back too often."""
         turn.rollbacks += 1
         self._moved = True
+        self._agenda.sections[turn.section].said = False  # if it was, it is said again with what stands then
         if turn.rollbacks > self._plan.limits.max_rollbacks:
             self._close_short(turn, "what it built on was retracted too often")
             return
-        if turn.attempt is not None:
+        if turn.calls.attempt is not None:
             self._streams.stop(turn, discard=True)
         elif turn.phase in (Phase.HOLDING, Phase.DONE):
-            turn.phase, turn.retry_at, turn.verdict = Phase.RETRYING, None, None
+            turn.verdict = None
+            self._streams.postpone(turn)
         self._announcer.reacts(turn, (root,), "revises")
 
-    def _close_short(self, turn: Turn, why: str) -> None:
+    def _close_short(self, turn: AgentTurn, why: str) -> None:
         """End a turn at its clean text because no more can be spent on it."""
         self._streams.abandon(turn)
-        if not len(turn.text):
+        if not len(turn.draft):
             turn.failure = why
         turn.finish_reason = "budget"
         self._events.tell(f"{turn.agent.name} ends early on {turn.section}: {why}", "warning")
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             turn.phase, self._moved = Phase.HOLDING, True  # what takes its place is still being written
         else:
             self._end_turn(turn)
 
     # --- how turns end ---------------------------------------------------------------------------------------------
 
-    def _end_turn(self, turn: Turn) -> None:
+    def _end_turn(self, turn: AgentTurn) -> None:
         turn.phase = Phase.DONE
         self._moved = True
         self._close_outline(turn)
         if turn.loss is not None:
             self._events.tell(turn.loss, "warning" if turn.failure is None else "error")
-        if self._agenda.is_synthesis(turn):
+        if turn.answers:
             self._end_synthesis(turn)
             return
         self._chunks.completed(turn)
@@ -387,37 +375,47 @@ class Run:
         self._announcer.progress()
         self._check_quorum(self._agenda.sections[turn.section], turn)
 
-    def _end_synthesis(self, turn: Turn) -> None:
-        substitute = self._agenda.sections[turn.section].last_text() if turn.cut_short else None
-        if substitute is None:
+    def _end_synthesis(self, turn: AgentTurn) -> None:
+        section = self._agenda.sections[turn.section]
+        substitutes = section.standing(self._plan.strategy) if turn.cut_short else []
+        if not substitutes:
             self._syntheses.completed(turn)
             return
-        agent = substitute.agent.name
-        self._events.tell(f"{turn.section} shows the text of {agent} in place of a synthesis", "error")
-        self._syntheses.replaced(turn, substitute.text.text)
+        self._tell_substitutes(turn.section, substitutes, "a synthesis")
+        self._syntheses.gave(turn.section, joined(substitutes), turn.finish_reason)
 
-    def _check_quorum(self, section: Section, turn: Turn) -> None:
-        if section.synthesis is None:
+    def _answer(self, section: Section) -> None:
+        """Say whose text the answer is, in a section that nobody writes one for."""
+        section.said = self._moved = True
+        name, turns = self._plan.strategy.answerer, section.standing(self._plan.strategy)
+        last = section.of(name)[-1]
+        own = [t for t in turns if t.agent.name == name]
+        if not own and last.failed:  # one that was never needed is no loss
+            self._tell_substitutes(section.info.id, turns, f"the text of {name}")
+        self._syntheses.gave(section.info.id, joined(turns), (own or [last])[0].finish_reason)
+
+    def _tell_substitutes(self, section: str, turns: list[AgentTurn], missing: str) -> None:
+        names = ", ".join(t.agent.name for t in turns)
+        self._events.tell(f"{section} shows the text of {names} in place of {missing}", "error")
+
+    def _check_quorum(self, section: Section, turn: AgentTurn) -> None:
+        if not section.gets_answer:
             return  # the architect's opening alone decides nothing
         agents = {t.agent.name for t in section.turns if t.phase is not Phase.SKIPPED}
         lost = {t.agent.name for t in section.turns if t.failed}
         needed = math.ceil(self._plan.limits.quorum * len(agents))
-        empty = section.settled and section.last_text() is None
+        empty = section.settled and section.latest(agents) is None
         if empty or len(agents) - len(lost) < needed:
             self._fail(
                 "agents_failed",
                 f"{len(lost)} of {len(agents)} agents failed on {turn.section!r}, {needed} must be left; "
                 f"the last: {turn.failure}",
             )
+        elif section.settled and section.latest(self._plan.strategy.contributors) is None:
+            names = ", ".join(self._plan.strategy.contributors)
+            self._fail("agents_failed", f"{names} left no text on {turn.section!r} that could be the answer")
 
 
 def _has_begun(text: str) -> bool:
     """Whether an opening has more than the headings that models like to put above an outline."""
     return any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n"))
-
-
-def _verdict(rest: str) -> str:
-    """Return approve, revise, or what else the line of a verdict begins with."""
-    word = re.match(r"\W*(\w*)", rest.lower())
-    first = "" if word is None else word[1]
-    return next((v for v in ("approve", "revise") if first.startswith(v[:5])), first)

@@ -9,7 +9,8 @@ from typing import Protocol
 from .. import events as ev
 from ..stream import EventStream
 from .provenance import Cut, Fragment
-from .turn import Turn
+from .rulings import Retraction
+from .turn import AgentTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +23,26 @@ class Place:
     section_total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retraction:
-    """Why fragments are taken back."""
-
-    cause: ev.RetractionCause
-    root: str
-    reason: str
-
-
-class Speaker(Protocol):
+class TurnSpeaker(Protocol):
     """Says what a turn does."""
 
-    def started(self, turn: Turn) -> None:
+    def started(self, turn: AgentTurn) -> None:
         """The turn begins."""
         ...
 
-    def wrote(self, turn: Turn, tokens: str) -> None:
+    def wrote(self, turn: AgentTurn, tokens: str) -> None:
         """New text."""
         ...
 
-    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+    def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """A fragment can be read by peers."""
         ...
 
-    def cut(self, turn: Turn, cut: Cut, why: Retraction, /) -> None:
+    def cut(self, turn: AgentTurn, cut: Cut, why: Retraction, /) -> None:
         """Text is taken back."""
         ...
 
-    def completed(self, turn: Turn) -> None:
+    def completed(self, turn: AgentTurn) -> None:
         """The turn ended."""
         ...
 
@@ -58,16 +50,16 @@ class Speaker(Protocol):
 class ChunkSpeaker:
     """Speaks for the agents."""
 
-    def __init__(self, events: EventStream, place: Callable[[Turn], Place]) -> None:
+    def __init__(self, events: EventStream, place: Callable[[AgentTurn], Place]) -> None:
         self._events = events
         self._place = place
 
-    def started(self, turn: Turn) -> None:
+    def started(self, turn: AgentTurn) -> None:
         """Emit `chunk_started`."""
         place = self._place(turn)
         self._events.say(
             ev.ChunkStartedEvent(
-                chunk_id=turn.chunk_id,
+                chunk_id=turn.id,
                 section=turn.section,
                 agent=turn.agent.name,
                 role=turn.agent.spec.role,
@@ -80,15 +72,15 @@ class ChunkSpeaker:
             )
         )
 
-    def wrote(self, turn: Turn, tokens: str) -> None:
+    def wrote(self, turn: AgentTurn, tokens: str) -> None:
         """Emit `token_stream`."""
-        self._events.say(ev.TokenStreamEvent(chunk_id=turn.chunk_id, agent=turn.agent.name, tokens=tokens))
+        self._events.say(ev.TokenStreamEvent(chunk_id=turn.id, agent=turn.agent.name, tokens=tokens))
 
-    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+    def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """Emit `fragment`."""
         self._events.say(
             ev.FragmentEvent(
-                chunk_id=turn.chunk_id,
+                chunk_id=turn.id,
                 fragment=fragment.id,
                 start=fragment.start,
                 end=fragment.end,
@@ -96,11 +88,11 @@ class ChunkSpeaker:
             )
         )
 
-    def cut(self, turn: Turn, cut: Cut, retraction: Retraction) -> None:
+    def cut(self, turn: AgentTurn, cut: Cut, retraction: Retraction) -> None:
         """Emit `fragments_retracted`."""
         self._events.say(
             ev.FragmentsRetractedEvent(
-                chunk_id=turn.chunk_id,
+                chunk_id=turn.id,
                 agent=turn.agent.name,
                 fragments=cut.fragments,
                 keep=cut.keep,
@@ -110,9 +102,9 @@ class ChunkSpeaker:
             )
         )
 
-    def completed(self, turn: Turn) -> None:
+    def completed(self, turn: AgentTurn) -> None:
         """Close the chunk."""
-        self._events.close_chunk(turn.chunk_id, turn.finish_reason, turn.figures)
+        self._events.close_chunk(turn.id, turn.finish_reason, turn.figures)
 
 
 class SynthesisSpeaker:
@@ -121,28 +113,28 @@ class SynthesisSpeaker:
     def __init__(self, events: EventStream) -> None:
         self._events = events
 
-    def started(self, turn: Turn) -> None:
+    def started(self, turn: AgentTurn) -> None:
         """Say nothing: the first text says it."""
 
-    def wrote(self, turn: Turn, tokens: str) -> None:
+    def wrote(self, turn: AgentTurn, tokens: str) -> None:
         """Emit `synthesis_stream`."""
-        self._write(turn, tokens, None)
+        self._write(turn.section, tokens, None)
 
-    def closed_fragment(self, turn: Turn, fragment: Fragment) -> None:
+    def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """Say nothing: nobody reads a synthesis while it is written."""
 
-    def cut(self, turn: Turn, cut: Cut, _: Retraction) -> None:
+    def cut(self, turn: AgentTurn, cut: Cut, _: Retraction) -> None:
         """Emit a `synthesis_stream` that takes text back."""
-        self._write(turn, "", cut.keep)
+        self._write(turn.section, "", cut.keep)
 
-    def completed(self, turn: Turn) -> None:
+    def completed(self, turn: AgentTurn) -> None:
         """Close the synthesis."""
         self._events.close_synthesis(turn.section, turn.finish_reason)
 
-    def replaced(self, turn: Turn, content: str) -> None:
-        """Put an agent's text in the place of a synthesis that failed."""
-        self._write(turn, content, 0)
-        self._events.close_synthesis(turn.section, turn.finish_reason)
+    def gave(self, section: str, content: str, finish_reason: str) -> None:
+        """Say that agents' text is the answer of a section, whatever was said before."""
+        self._write(section, content, 0)
+        self._events.close_synthesis(section, finish_reason)
 
-    def _write(self, turn: Turn, tokens: str, keep: int | None) -> None:
-        self._events.say(ev.SynthesisStreamEvent(section=turn.section, tokens=tokens, keep=keep))
+    def _write(self, section: str, tokens: str, keep: int | None) -> None:
+        self._events.say(ev.SynthesisStreamEvent(section=section, tokens=tokens, keep=keep))

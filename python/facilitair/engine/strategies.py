@@ -82,7 +82,8 @@ def _configured(name: str, table: StrategyConfig, rounds: int) -> Strategy:
     }
     if len(specs) < len(table.agents):
         raise GraphError(f"strategy {name!r} names an agent twice; names must be unique.")
-    synthesizer = AgentSpec(name="synthesizer", role="synthesizer")
+    # An agent of its own is added to answer, unless the table says who does.
+    synthesizer = AgentSpec(name="synthesizer", role="synthesizer") if table.answer is None else None
     if table.synthesizer is not None:
         if table.synthesizer not in specs:
             raise GraphError(
@@ -96,6 +97,8 @@ def _configured(name: str, table: StrategyConfig, rounds: int) -> Strategy:
         edges=tuple(Edge(e.from_, e.to, e.kind) for e in table.edges),
         synthesizer=synthesizer,
         synthesis=table.synthesis,
+        answer=table.answer,
+        deliverables=table.deliverables,
         loop=None
         if loop is None
         else Loop(loop.reviewer, loop.refiner, rounds if loop.max_rounds is None else loop.max_rounds),

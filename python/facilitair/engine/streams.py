@@ -8,19 +8,21 @@ role's next model is taken.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from facilitair_rust import Closed, Failed, Finished, StreamError
+from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, StreamError
 
 from ..clock import Clock
 from ..stream import EventStream
 from ..transport import Channel
 from .budget import Budget
 from .plan import Plan
-from .prompts import Assignment, Brief, Own, compose
+from .prompts import Assignment, Brief, Own, compose, own_quotes, shown_to
 from .seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
-from .turn import Attempt, Phase, Turn, own_quotes, shown_to
+from .source import Source
+from .turn import AgentTurn, Attempt, Phase
 
 if TYPE_CHECKING:
     from ..providers.model import Model
@@ -37,22 +39,22 @@ class Ending(Enum):
 
     CONTINUE = auto()  # stopped by us: go on with what is new
     ENDED = auto()  # the model has finished its text
-    RETRY = auto()  # waits; `Turn.retry_at` says until when
-    FAILED = auto()  # `Turn.failure` says why
+    RETRY = auto()  # waits; `Calls.retry_at` says until when
+    FAILED = auto()  # `AgentTurn.failure` says why
 
 
 class Streams:
-    """Opens and ends the streams of turns. `by_id` holds every turn by chunk id."""
+    """Opens and ends the streams of turns. `sources` holds all that can be read, by id."""
 
     def __init__(
-        self, plan: Plan, channel: Channel, clock: Clock, events: EventStream, by_id: dict[str, Turn]
+        self, plan: Plan, channel: Channel, clock: Clock, events: EventStream, sources: Mapping[str, Source]
     ) -> None:
         self._plan = plan
         self._channel = channel
         self._clock = clock
         self._events = events
-        self._by_id = by_id
-        self._turns: dict[int, Turn] = {}
+        self._sources = sources
+        self._turns: dict[int, AgentTurn] = {}
         self._jitter = random.Random(plan.nonce)  # noqa: S311 - spreads retries, guards nothing
         self.budget = Budget(plan.limits.max_cost, plan.limits.max_tokens)
         self.models_used: dict[str, Model] = {}
@@ -67,20 +69,33 @@ class Streams:
         """Whether no stream is open."""
         return not self._turns
 
-    def turn_of(self, stream: int) -> Turn | None:
-        """Return the turn that `stream` writes for, or `None` when its text is no longer wanted."""
-        turn = self._turns.get(stream)
-        live = turn is not None and turn.attempt is not None and turn.attempt.stream == stream
-        return turn if live else None
+    def received(self, delta: Content) -> tuple[AgentTurn, str] | None:
+        """Count what a stream sent; return whose text it is and what of it can be released, or `None` when it is no
+        longer wanted."""
+        self.budget.received(delta.stream, len(delta.text))
+        turn = self._turns.get(delta.stream)
+        attempt = None if turn is None else turn.calls.attempt
+        if turn is None or attempt is None or attempt.discard:
+            return None
+        attempt.content, attempt.reasoning, turn.calls.tries = True, False, 0
+        turn.pulse.heard(self._clock.now())
+        return turn, attempt.seam.feed(delta.text)
 
-    def refusal(self, turn: Turn, work: Assignment) -> str | None:
+    def reasons(self, delta: Reasoning) -> None:
+        """Count what a model thinks; nobody is shown it."""
+        self.budget.received(delta.stream, len(delta.text))
+        turn = self._turns.get(delta.stream)
+        if turn is not None and turn.calls.attempt is not None:
+            turn.calls.attempt.reasoning = True
+
+    def refusal(self, turn: AgentTurn, work: Assignment) -> str | None:
         """Return why the budget does not allow to open a stream for `turn` now."""
         return self.budget.refusal(turn.model, self._brief(turn, work).characters)
 
-    def open(self, turn: Turn, work: Assignment) -> str | None:
+    def open(self, turn: AgentTurn, work: Assignment) -> str | None:
         """Begin or continue the text of `turn`; return why the budget does not allow it, if it does not."""
         # The model is shown the text without a control line it was stopped in, so it begins that line anew.
-        turn.text.truncate(len(turn.text))
+        turn.draft.truncate(len(turn.draft))
         brief = self._brief(turn, work)
         refusal = self.budget.refusal(turn.model, brief.characters)
         if refusal is not None:
@@ -89,100 +104,103 @@ class Streams:
         stream = self._channel.open(
             turn.model.request(brief.messages, max_tokens=most, prefill=brief.prefill)
         )
-        now = self._clock.now()
         self._turns[stream] = turn
         self.models_used[turn.model.id] = turn.model
         self.budget.open(stream, turn.model, brief.characters)
-        turn.attempt = Attempt(stream, _seam(turn, brief))
-        turn.phase, turn.retry_at, turn.reasoning = Phase.STREAMING, None, False
-        turn.last_content = turn.last_notice = now
+        turn.calls.attempt, turn.calls.retry_at = Attempt(stream, _seam(turn, brief)), None
+        turn.phase = Phase.STREAMING
+        turn.pulse.opened(self._clock.now())
         return None
 
-    def stop(self, turn: Turn, *, discard: bool) -> None:
+    def postpone(self, turn: AgentTurn) -> None:
+        """Let `turn` be opened again as soon as there is room for a stream."""
+        turn.phase, turn.calls.retry_at = Phase.RETRYING, None
+
+    def stop(self, turn: AgentTurn, *, discard: bool) -> None:
         """Ask the provider to stop; `discard` what still comes, because it follows text taken back."""
-        if turn.attempt is None:
+        if turn.calls.attempt is None:
             return
-        turn.attempt.discard = turn.attempt.discard or discard
+        turn.calls.attempt.discard = turn.calls.attempt.discard or discard
         if turn.phase is Phase.STREAMING:
             turn.phase = Phase.STOPPING
-        self._channel.close_stream(turn.attempt.stream)
+        self._channel.close_stream(turn.calls.attempt.stream)
 
-    def abandon(self, turn: Turn) -> None:
+    def abandon(self, turn: AgentTurn) -> None:
         """Stop the stream of a turn that is over, and settle it by what was counted."""
-        if turn.attempt is not None:
-            stream, turn.attempt = turn.attempt.stream, None
+        if turn.calls.attempt is not None:
+            stream, turn.calls.attempt = turn.calls.attempt.stream, None
             self._channel.close_stream(stream)
             del self._turns[stream]
-            turn.account(self.budget.settle(stream, None))
+            turn.spent.add(self.budget.settle(stream, None))
 
-    def end(self, delta: Finished | Failed | Closed) -> tuple[Turn, str, Ending] | None:
+    def end(self, delta: Finished | Failed | Closed) -> tuple[AgentTurn, str, Ending] | None:
         """Settle an ended stream: its turn, the text its seam still held, and what follows; `None` when the stream
         had been abandoned."""
         turn = self._turns.pop(delta.stream, None)
-        attempt = turn.attempt if turn is not None else None
+        attempt = turn.calls.attempt if turn is not None else None
         if turn is None or attempt is None:
             return None
-        turn.attempt = None
+        turn.calls.attempt = None
         self._settle(turn, attempt, delta)
         held = "" if attempt.discard else attempt.seam.flush()
         stopped = turn.phase is Phase.STOPPING
         if isinstance(delta, Failed) and not stopped:
             return turn, held, self._failed(turn, attempt, delta.error)
         if isinstance(delta, Finished) and not attempt.discard:
-            if not turn.closed_out:
+            if not turn.attention.closed_out:
                 turn.finish_reason = delta.reason
             return turn, held, Ending.ENDED
         return turn, held, Ending.CONTINUE
 
-    def _settle(self, turn: Turn, attempt: Attempt, delta: Finished | Failed | Closed) -> None:
+    def _settle(self, turn: AgentTurn, attempt: Attempt, delta: Finished | Failed | Closed) -> None:
         refused = isinstance(delta, Failed) and delta.error.code in _NOT_SERVED
         if refused and not attempt.content and delta.usage is None:
             self.budget.refund(delta.stream)
         else:
-            turn.account(self.budget.settle(delta.stream, delta.usage))
+            turn.spent.add(self.budget.settle(delta.stream, delta.usage))
 
-    def _brief(self, turn: Turn, work: Assignment) -> Brief:
-        shown = shown_to(turn, self._by_id)
+    def _brief(self, turn: AgentTurn, work: Assignment) -> Brief:
+        shown = shown_to(turn.provenance, self._sources)
         tier = turn.model.tier
-        own = Own(turn.text.text, own_quotes(turn), closing=turn.closed_out)
+        own = Own(turn.text, own_quotes(turn), closing=turn.attention.closed_out)
         return compose(self._plan, work, shown, own, tier)
 
-    def _failed(self, turn: Turn, attempt: Attempt, error: StreamError) -> Ending:
+    def _failed(self, turn: AgentTurn, attempt: Attempt, error: StreamError) -> Ending:
         reason = f"{turn.model.id}: {error.message} ({error.code})"
-        if attempt.content and turn.closed_out:
+        if attempt.content and turn.attention.closed_out:
             self._events.tell(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
             return Ending.ENDED
         if attempt.content:
-            turn.failure, turn.finish_reason = reason, "error"
+            turn.fail(reason)
             return Ending.FAILED
         now = self._clock.now()
         pause = self._pause(turn, error)
-        if error.retryable and turn.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
-            turn.tries += 1
-            turn.phase, turn.retry_at = Phase.RETRYING, now + pause
+        if error.retryable and turn.calls.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
+            turn.calls.tries += 1
+            turn.phase, turn.calls.retry_at = Phase.RETRYING, now + pause
             self._events.tell(f"{turn.agent.name}: {reason}; trying again in {pause:.1f} s", "warning")
             return Ending.RETRY
-        if turn.model_index + 1 < len(turn.agent.models):
-            turn.model_index, turn.tries = turn.model_index + 1, 0
-            turn.phase, turn.retry_at = Phase.RETRYING, now
+        if turn.calls.model_index + 1 < len(turn.agent.models):
+            turn.calls.model_index, turn.calls.tries = turn.calls.model_index + 1, 0
+            turn.phase, turn.calls.retry_at = Phase.RETRYING, now
             self._events.tell(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
             return Ending.RETRY
-        if turn.closed_out:
+        if turn.attention.closed_out:
             self._events.tell(f"{turn.agent.name} did not read to the end: {reason}", "warning")
             return Ending.ENDED
-        turn.failure, turn.finish_reason = reason, "error"
+        turn.fail(reason)
         return Ending.FAILED
 
-    def _pause(self, turn: Turn, error: StreamError) -> float:
+    def _pause(self, turn: AgentTurn, error: StreamError) -> float:
         if error.retry_after_s is not None:
             return error.retry_after_s
-        return float(_FIRST_PAUSE_S * 2**turn.tries) * self._jitter.uniform(0.8, 1.2)
+        return float(_FIRST_PAUSE_S * 2**turn.calls.tries) * self._jitter.uniform(0.8, 1.2)
 
 
-def _seam(turn: Turn, brief: Brief) -> Seam:
-    own = turn.text.text
+def _seam(turn: AgentTurn, brief: Brief) -> Seam:
+    own = turn.text
     if not own:
         return NoSeam()
-    if turn.closed_out:
+    if turn.attention.closed_out:
         return ParagraphSeam(own)
     return OverlapSeam(own) if brief.prefill is None else BlankSeam(own)

@@ -1,7 +1,7 @@
 """One turn of one agent on one section: its text, its streams, what it was shown, and how it ends.
 
 A turn outlives its streams: it is stopped and continued to be shown something new, tried again when a provider
-fails before the first content, and cut back when what it built on is retracted. `Turn` holds that state and the
+fails before the first content, and cut back when what it built on is retracted. `AgentTurn` holds that state and the
 rules that concern this turn alone; who reads whom is `sections`, what happens when is `run`.
 """
 
@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 
 from facilitair_rust import ChunkText
 
-from .. import events as ev
 from ..stream import Figures
-from .budget import Settled, add_usage
+from .budget import Spending
+from .control import Verdict
+from .influence import Attention
 from .plan import PlannedAgent
-from .prompts import Quote, Shown
-from .provenance import Provenance, chunk_of
+from .provenance import Provenance
 from .seam import NoSeam, Seam
 
 if TYPE_CHECKING:
     from ..providers.model import Model
-
-VERBS = ("section", "verdict", "retract", "object")
 
 
 class Phase(Enum):
@@ -45,48 +43,102 @@ class Attempt:
 
     stream: int
     seam: Seam = field(default_factory=NoSeam)
-    content: bool = False
+    content: bool = False  # whether any has come
+    reasoning: bool = False  # whether the model thinks, and writes nothing
     discard: bool = False
 
 
 @dataclass(slots=True)
-class Turn:
-    """The state of one turn. Times are seconds on the run's clock."""
+class Calls:
+    """The calls of a turn to its agent's models, which `streams` makes."""
 
-    section: str
-    agent: PlannedAgent
-    number: int
-    text: ChunkText
-    phase: Phase = Phase.WAITING
-    chunk_id: str = field(init=False)
-    provenance: Provenance = field(init=False)
     attempt: Attempt | None = None
     model_index: int = 0
-    tries: int = 0
-    retry_at: float | None = None
-    interrupts: int = 0
-    rollbacks: int = 0
-    closed_out: bool = False  # has had its closing update
-    own_since: int = 0  # own fragments since the last exposure
-    finish_reason: str = "stop"
-    failure: str | None = None
-    verdict: str | None = None
+    tries: int = 0  # that failed, of this model, since it last wrote
+    retry_at: float | None = None  # `None`: as soon as a stream may be opened
+
+    def due(self, now: float) -> bool:
+        """Whether the pause before the next try is over."""
+        return self.retry_at is None or now >= self.retry_at
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When a turn gave which sign of life, in seconds on the run's clock; `watch` says so when it gives none."""
+
     started: float | None = None
     first_content: float | None = None
     last_content: float = 0.0
     last_notice: float = 0.0
-    reasoning: bool = False
-    usage: ev.Usage | None = None
-    cost: float | None = 0.0
+
+    def opened(self, now: float) -> None:
+        """A stream was opened: from now on words are waited for."""
+        if self.started is None:
+            self.started = now
+        self.last_content = self.last_notice = now
+
+    def heard(self, now: float) -> None:
+        """Words came."""
+        if self.first_content is None:
+            self.first_content = now
+        self.last_content = now
+
+    @property
+    def silent_since(self) -> float:
+        """When it was last heard of."""
+        return max(self.last_content, self.last_notice)
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds from its start to its first words."""
+        if self.started is None or self.first_content is None:
+            return None
+        return round(self.first_content - self.started, 6)
+
+
+@dataclass(slots=True)
+class AgentTurn:
+    """The state of one turn, which is a `Source` for others.
+
+    Each part of it is written by one module: `calls` by `streams`, `spent` with what `budget` settled, `attention` by
+    who shows it news, and `pulse` by `streams` and `watch`.
+    """
+
+    section: str
+    agent: PlannedAgent
+    number: int
+    draft: ChunkText
+    answers: bool = False  # writes its section's answer, and no chunk
+    id: str = field(init=False)
+    provenance: Provenance = field(init=False)
+    phase: Phase = Phase.WAITING
+    verdict: Verdict | None = None
+    rollbacks: int = 0
+    finish_reason: str = "stop"
+    failure: str | None = None
+    calls: Calls = field(default_factory=Calls)
+    attention: Attention = field(default_factory=Attention)
+    pulse: Pulse = field(default_factory=Pulse)
+    spent: Spending = field(default_factory=Spending)
 
     def __post_init__(self) -> None:
-        self.chunk_id = f"{self.section}/{self.agent.name}.{self.number}"
-        self.provenance = Provenance(self.chunk_id)
+        self.id = f"{self.section}/{self.agent.name}.{self.number}"
+        self.provenance = Provenance(self.id)
+
+    @property
+    def author(self) -> str:
+        """Its agent, as a prompt introduces it."""
+        return f"the {self.agent.role.title.lower()}"
+
+    @property
+    def text(self) -> str:
+        """The text as it stands."""
+        return self.draft.text
 
     @property
     def model(self) -> Model:
         """The model in use: the first choice, or the fallback that is tried now."""
-        return self.agent.models[self.model_index]
+        return self.agent.models[self.calls.model_index]
 
     @property
     def settled(self) -> bool:
@@ -119,53 +171,23 @@ class Turn:
     @property
     def figures(self) -> Figures:
         """What it used until now, as its completion says it."""
-        waited = self.first_content is not None and self.started is not None
-        ttft = round(self.first_content - self.started, 6) if waited else None  # type: ignore[operator]
-        return Figures(self.usage, self.cost, ttft)
+        return Figures(self.spent.usage, self.spent.cost_usd, self.pulse.ttft_s)
+
+    def fail(self, why: str) -> None:
+        """Note that its model did not finish."""
+        self.failure, self.finish_reason = why, "error"
 
     def expose(self, fragments: list[str]) -> None:
         """Record that the author is shown `fragments` now."""
         if fragments:
-            self.provenance.expose(len(self.text), tuple(fragments))
-        self.own_since = 0
-
-    def account(self, settled: Settled) -> None:
-        """Add what one of its streams used and cost."""
-        self.usage = settled.usage if self.usage is None else add_usage(self.usage, settled.usage)
-        known = self.cost is not None and settled.cost_usd is not None
-        self.cost = (self.cost or 0.0) + (settled.cost_usd or 0.0) if known else None
+            self.provenance.expose(len(self.draft), tuple(fragments))
+        self.attention.own_since = 0
 
     def cut(self, keep: int, tainted: frozenset[str]) -> None:
-        """Take its text back to `keep` code points."""
-        self.text.truncate(keep)
+        """Take its text back to `keep` code points, from where it may be told all again."""
+        self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
         self.failure, self.finish_reason = None, "stop"
-        self.closed_out = False
-        self.own_since = 0
-        if self.attempt is not None:
-            self.attempt.seam = NoSeam()
-
-
-def shown_to(turn: Turn, peers: dict[str, Turn]) -> list[Shown]:
-    """Return what `turn` was shown, by position, with the texts as they stand. `peers` by chunk id."""
-    texts: dict[str, str] = {}
-    by_position: dict[int, list[Quote]] = {}
-    for exposure in turn.provenance.exposures:
-        for fragment_id in exposure.fragments:
-            author = peers[chunk_of(fragment_id)]
-            fragment = author.provenance.fragments.get(fragment_id)
-            if fragment is None:
-                continue
-            if author.chunk_id not in texts:
-                texts[author.chunk_id] = author.text.text
-            text = texts[author.chunk_id][fragment.start : fragment.end]
-            quote = Quote(fragment_id, f"the {author.agent.role.title.lower()}", text)
-            by_position.setdefault(exposure.position, []).append(quote)
-    return [Shown(position, tuple(quotes)) for position, quotes in sorted(by_position.items())]
-
-
-def own_quotes(turn: Turn) -> tuple[Quote, ...]:
-    """Return the fragments of `turn` itself, so that it can name what it takes back."""
-    text = turn.text.text
-    fragments = turn.provenance.fragments.values()
-    return tuple(Quote(f.id, "you", text[f.start : f.end]) for f in fragments)
+        self.attention.closed_out, self.attention.own_since = False, 0
+        if self.calls.attempt is not None:
+            self.calls.attempt.seam = NoSeam()

@@ -8,8 +8,8 @@ from typing import Protocol
 from facilitair_rust import Boundary, Control, Text
 
 from .provenance import Fragment
-from .speaker import Speaker
-from .turn import Turn
+from .speaker import TurnSpeaker
+from .turn import AgentTurn
 
 Segment = Text | Boundary | Control
 
@@ -17,7 +17,7 @@ Segment = Text | Boundary | Control
 class ControlHandler(Protocol):
     """Acts on a control line of a turn."""
 
-    def __call__(self, turn: Turn, control: Control) -> None:
+    def __call__(self, turn: AgentTurn, control: Control) -> None:
         """Act on `control`."""
         ...
 
@@ -31,7 +31,7 @@ class Writer:
 
     __slots__ = ("_fragments", "_on_control", "_speaker", "_tokens", "_turn")
 
-    def __init__(self, turn: Turn, speaker: Speaker, on_control: ControlHandler) -> None:
+    def __init__(self, turn: AgentTurn, speaker: TurnSpeaker, on_control: ControlHandler) -> None:
         self._turn = turn
         self._speaker = speaker
         self._on_control = on_control
@@ -42,13 +42,13 @@ class Writer:
         """Add `text` to the turn; return whether a fragment was closed."""
         closed = False
         for line in text.splitlines(keepends=True) if "\n" in text else (text,):
-            closed = self._take(self._turn.text.feed(line)) or closed
+            closed = self._take(self._turn.draft.feed(line)) or closed
         self._say()
         return closed
 
     def finish(self) -> None:
         """Release what the text still holds and close its last fragment."""
-        self._take(self._turn.text.flush())
+        self._take(self._turn.draft.flush())
         self._say()
 
     def _take(self, segments: list[Segment]) -> bool:
@@ -58,11 +58,11 @@ class Writer:
             match segment:
                 case Text():
                     self._tokens.append(segment.text)
-                case Boundary() if segment.end > len(turn.text):
+                case Boundary() if segment.end > len(turn.draft):
                     pass  # a retraction in the same breath took it back
                 case Boundary():
                     closed = True
-                    turn.own_since += 1
+                    turn.attention.own_since += 1
                     self._fragments.append(turn.provenance.add(segment.number, segment.start, segment.end))
                 case Control():
                     self._say()

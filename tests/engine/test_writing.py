@@ -1,0 +1,107 @@
+"""From released text to events, line by line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facilitair.engine.provenance import Cut, Fragment
+from facilitair.engine.rulings import Retraction
+from facilitair.engine.turn import AgentTurn
+from facilitair.engine.writing import Writer
+from facilitair_rust import Control
+
+from .harness import planned
+from .parts import graph, turn_of
+
+PLAN = planned(graph("a"))
+
+
+class Listener:
+    """Notes what is said, in order, and does what a control line asks."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def started(self, turn: AgentTurn) -> None:
+        raise AssertionError
+
+    def wrote(self, turn: AgentTurn, tokens: str) -> None:
+        self.said.append(tokens)
+
+    def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
+        self.said.append(f"#{fragment.id.rpartition('#')[2]}")
+
+    def cut(self, turn: AgentTurn, cut: Cut, why: Retraction, /) -> None:
+        raise AssertionError
+
+    def completed(self, turn: AgentTurn) -> None:
+        raise AssertionError
+
+    def control(self, turn: AgentTurn, control: Control) -> None:
+        self.said.append(f"<{control.verb} {control.rest}>")
+        if control.verb == "retract":
+            fragment = turn.provenance.named(control.rest)
+            assert fragment is not None
+            turn.cut(fragment.start, frozenset())
+
+
+def listened(text: str, *cuts: int) -> tuple[Listener, AgentTurn]:
+    """Write `text`, in which "@@" is the run's mark, in the pieces that the cuts make."""
+    text = text.replace("@@", f"@@{PLAN.nonce}")
+    turn, listener = turn_of(PLAN, "a"), Listener()
+    edges = sorted({0, len(text), *(c % (len(text) + 1) for c in cuts)})
+    for start, end in pairwise(edges):
+        Writer(turn, listener, listener.control).write(text[start:end])
+    Writer(turn, listener, listener.control).finish()
+    return listener, turn
+
+
+def test_the_text_of_one_delta_is_said_once_before_the_fragments_it_closed() -> None:
+    listener, turn = listened("One. Two. Three")
+    assert listener.said == ["One. Two. Three", "#1", "#2", "#3"]
+    assert [f.end for f in turn.provenance.fragments.values()] == [5, 10, 15]
+    assert turn.attention.own_since == 3
+
+
+def test_a_control_line_takes_effect_before_what_follows_it() -> None:
+    listener, turn = listened("One. Two. \n@@ retract #2\nThree.")
+    assert listener.said == ["One. Two. \n", "#1", "#2", "<retract #2>", "Three.", "#3"]
+    assert turn.text == "One. Three."
+
+
+def test_what_a_retraction_in_the_same_breath_took_back_is_no_fragment() -> None:
+    listener, turn = listened("One. \n@@ retract #1\nTwo.")
+    assert list(turn.provenance.fragments) == ["task/a.1#2"]
+    assert turn.text == "Two."
+    assert listener.said[-2:] == ["Two.", "#2"]
+
+
+def test_a_write_says_whether_it_closed_a_fragment() -> None:
+    turn, listener = turn_of(PLAN, "a"), Listener()
+
+    def write(text: str) -> bool:
+        return Writer(turn, listener, listener.control).write(text)
+
+    assert not write("One")
+    assert not write(".")
+    assert write(" Two")
+    assert not write("")
+
+
+lines = st.sampled_from(["One. ", "Two\n", "\n", "- item\n", "\n@@ object #1 no\n", "```\n", "é🦀. "])
+
+
+@given(st.lists(lines, max_size=12).map("".join), st.lists(st.integers(0, 200), max_size=8))
+def test_the_pieces_in_which_a_text_comes_make_no_difference(text: str, cuts: list[int]) -> None:
+    (whole, turn), (pieces, other) = listened(text), listened(text, *cuts)
+
+    def parts(listener: Listener) -> tuple[str, list[str]]:
+        marks = [s for s in listener.said if s[:1] in "#<" and s[1:2].isalnum()]
+        return "".join(s for s in listener.said if s not in marks), marks
+
+    assert parts(pieces) == parts(whole)
+    assert parts(whole)[0] == turn.text == other.text
+    assert turn.provenance.fragments == other.provenance.fragments
