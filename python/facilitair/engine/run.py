@@ -45,6 +45,7 @@ class Run:
         self._syntheses = SynthesisSpeaker(self._events)
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[AgentTurn] = []
+        self._due: float | None = None
         self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
@@ -88,8 +89,10 @@ class Run:
         self._advance()
 
     def deadline(self) -> float:
-        """Return when `tick` is due."""
-        return self._watch.deadline(self._running)
+        """Return when `tick` is due, or before: words that come put it off, and are not worth another look each."""
+        if self._due is None:
+            self._due = self._watch.deadline(self._running)
+        return self._due
 
     def obey(self, commands: list[Command]) -> None:
         """Do what the run is told; after its end there is nothing to be done."""
@@ -134,6 +137,7 @@ class Run:
             self._moved = False
             self._step()
         if moved:
+            self._due = None
             self._running = self._agenda.running()
             if self._failure is None and all(s.done for s in self._agenda.sections.values()):
                 self._announcer.completed(self._streams.models_used)

@@ -40,8 +40,16 @@ class Writer:
 
     def write(self, text: str) -> bool:
         """Add `text` to the turn; return whether a fragment was closed."""
+        if "\n" not in text:
+            segments = self._turn.draft.feed(text)
+            if len(segments) == 1 and isinstance(segments[0], Text):  # as nearly always
+                self._speaker.wrote(self._turn, segments[0].text)
+                return False
+            closed = self._take(segments)
+            self._say()
+            return closed
         closed = False
-        for line in text.splitlines(keepends=True) if "\n" in text else (text,):
+        for line in text.splitlines(keepends=True):
             closed = self._take(self._turn.draft.feed(line)) or closed
         self._say()
         return closed

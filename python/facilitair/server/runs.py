@@ -43,6 +43,7 @@ class LiveRun:
         self.started = time.perf_counter()
         self.begun = False
         self.spoke = False  # whether any agent has said something
+        self.untold = 0  # events that the listeners have not heard of yet
 
     @property
     def stream_id(self) -> str:
@@ -72,7 +73,8 @@ class Listener(Protocol):
         ...
 
     def happened(self, run: LiveRun, notable: Sequence[ev.AnyEvent], count: int) -> None:
-        """`count` events were appended to the run's log; `notable` are those that are more than text."""
+        """`count` events were appended to the run's log since the last call; `notable` are those of them that are
+        more than text, of which there is one at least."""
         ...
 
     def ended(self, run: LiveRun) -> None:
@@ -236,9 +238,12 @@ class Runs:
             run.spoke = True
             for listener in self._listeners:
                 listener.spoke(run)
+        run.untold += len(events)
         notable = [event for event in events if not isinstance(event, _TEXT)]
-        for listener in self._listeners:
-            listener.happened(run, notable, len(events))
+        if notable:
+            for listener in self._listeners:
+                listener.happened(run, notable, run.untold)
+            run.untold = 0
 
 
 def _digest(call: Call) -> str:
