@@ -46,6 +46,7 @@ class Run:
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[AgentTurn] = []
         self._due: float | None = None
+        self._fragments_awaited = True
         self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
@@ -139,6 +140,7 @@ class Run:
         if moved:
             self._due = None
             self._running = self._agenda.running()
+            self._fragments_awaited = any(map(self._awaits_fragments, self._agenda.turns.values()))
             if self._failure is None and all(s.done for s in self._agenda.sections.values()):
                 self._announcer.completed(self._streams.models_used)
                 return
@@ -191,6 +193,11 @@ class Run:
             return heads >= math.ceil(self._plan.limits.quorum * len(readings)) > 0
         awaited = sections.values() if timing == "end" else (sections[turn.section],)
         return not self._agenda.outline_open and all(s.settled for s in awaited)
+
+    def _awaits_fragments(self, turn: AgentTurn) -> bool:
+        """Whether a further fragment of somebody may let `turn` begin."""
+        ends_only = turn.answers and self._plan.strategy.synthesis != "live"
+        return turn.phase is Phase.WAITING and not ends_only
 
     def _begin(self, turn: AgentTurn) -> None:
         refusal = self._show_and_open(turn, "considers")
@@ -254,7 +261,8 @@ class Run:
     def _content(self, delta: Content) -> None:
         received = self._streams.received(delta)
         if received is not None and self._write(*received):
-            self._moved = True
+            # A fragment lets somebody begin, and nothing else: who writes or holds waits for ends.
+            self._moved = self._moved or self._fragments_awaited
             self._consider_interrupting(received[0])
 
     def _write(self, turn: AgentTurn, text: str) -> bool:
