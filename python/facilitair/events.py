@@ -22,6 +22,7 @@ PointKind = Literal["agreed", "contradiction", "partial", "unique", "blind_spot"
 Level = Literal["info", "warning", "error"]
 ChunkStatus = Literal["running", "completed"]
 RunStatus = Literal["running", "completed", "failed", "cancelled"]
+ActivityState = Literal["waiting", "thinking", "writing", "retrying"]
 CommandName = Literal["cancel"]
 
 
@@ -87,7 +88,7 @@ class AgentActivity(_Value, frozen=True, kw_only=True):
 
     agent: str
     chunk_id: str
-    state: Literal["waiting", "thinking", "writing", "retrying"]
+    state: ActivityState
     idle_s: float
 
 

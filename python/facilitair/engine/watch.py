@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final
 
 from .. import events as ev
 from ..clock import Clock
@@ -13,7 +13,7 @@ from .turn import AgentTurn, Phase
 SILENCE_S: Final = 2.0
 HEARTBEAT_S: Final = 15.0
 
-_STATES: dict[Phase, Literal["waiting", "thinking", "writing", "retrying"]] = {
+_STATES: dict[Phase, ev.ActivityState] = {
     Phase.HOLDING: "waiting",
     Phase.RETRYING: "retrying",
     Phase.STREAMING: "writing",

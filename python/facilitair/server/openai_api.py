@@ -51,18 +51,18 @@ _ELSEWHERE: Final = (
 _DONE: Final = b"data: [DONE]\n\n"
 
 
-class Part(BaseModel):
+class MessagePart(BaseModel):
     """A part of a message; only text is taken."""
 
     type: str
     text: str = ""
 
 
-class Message(BaseModel):
+class ChatMessage(BaseModel):
     """A message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: str | list[MessagePart] | None = None
 
     @property
     def text(self) -> str:
@@ -91,7 +91,7 @@ class ChatRequest(BaseModel):
     """A request for an answer."""
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
