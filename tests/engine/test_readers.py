@@ -96,3 +96,16 @@ def test_the_synthesizer_reads_every_agent() -> None:
     section = Section(OPENING, [turn_of(plan, n) for n in "abc"])
     synthesis = turn_of(plan, "synthesizer")
     assert read(plan, section, synthesis) == {f"task/{n}.1": ("after", False) for n in "abc"}
+
+
+def test_a_turn_of_the_second_round_reads_the_first_refinement_whatever_has_become_of_it() -> None:
+    plan = planned(REVIEWED)
+    section = Section(OPENING, [turn_of(plan, n, phase=Phase.DONE) for n in plan.strategy.in_order()])
+    section.loop_open = True
+    section.turns += [turn_of(plan, "reviewer", 2), turn_of(plan, "refiner", 2)]
+    second_review, second_refinement = section.turns[-2:]
+    assert read(plan, section, second_review) == {"task/refiner.1": ("after", True)}
+    assert read(plan, section, second_refinement) == {
+        "task/refiner.1": ("after", True),
+        "task/reviewer.2": ("after", False),
+    }
