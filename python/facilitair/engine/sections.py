@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..events import SectionInfo
 from .graph import Strategy
@@ -18,8 +19,7 @@ from .turn import AgentTurn
 OPENING = SectionInfo(id="task", title="Task")
 
 
-@dataclass(slots=True)
-class Section:
+class Section(msgspec.Struct):
     """One section: its turns in the order they were planned, its answer, and its reviewing loop.
 
     The answer is written by the turn `synthesis`, or an agent's text is `said` to be it. A section that is only an
@@ -27,7 +27,7 @@ class Section:
     """
 
     info: SectionInfo
-    turns: list[AgentTurn] = field(default_factory=list)
+    turns: list[AgentTurn] = msgspec.field(default_factory=list)
     gets_answer: bool = False
     synthesis: AgentTurn | None = None
     said: bool = False

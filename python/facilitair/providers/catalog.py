@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -87,16 +85,14 @@ def table() -> Table:
     return msgspec.toml.decode(Path(__file__).with_name("table.toml").read_bytes(), type=Table)
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """A model that a server of the user's own has; `size` in bytes, 0 when it did not say."""
 
     name: str
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(msgspec.Struct, frozen=True):
     """A variable's value, and whether a file of the project set it."""
 
     name: str
@@ -104,8 +100,7 @@ class _Variable:
     from_project: bool
 
 
-@dataclass(frozen=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True, eq=False):
     """The models of one configuration and environment.
 
     `primary` is the provider whose presets are used where the configuration names no model; `installed` what the
@@ -113,12 +108,16 @@ class Catalog:
     """
 
     config: Config
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
     primary: str = SIMULATOR
-    installed: Mapping[str, tuple[Installed, ...]] = field(default_factory=dict)
+    installed: Mapping[str, tuple[Installed, ...]] = msgspec.field(default_factory=dict)
     notices: tuple[str, ...] = ()
     simulator_url: str | None = None
-    _resolved: dict[tuple[str, bool], Model] = field(default_factory=dict, repr=False, compare=False)
+    _resolved: dict[tuple[str, bool], Model] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Without `env`, which holds keys.
+        return f"Catalog(primary={self.primary!r}, installed={self.installed!r}, config={self.config!r})"
 
     @property
     def needs_simulator(self) -> bool:
@@ -135,12 +134,12 @@ class Catalog:
 
     def with_simulator(self, base_url: str) -> Catalog:
         """Return the same catalog with the simulator at an address."""
-        return replace(self, simulator_url=base_url.rstrip("/"), _resolved={})
+        return msgspec.structs.replace(self, simulator_url=base_url.rstrip("/"), _resolved={})
 
     def of(self, config: Config) -> Catalog:
         """Return the same catalog for a configuration that differs only in what a call decides: what was resolved once
         is not resolved again, which takes a millisecond a model."""
-        return replace(self, config=config)
+        return msgspec.structs.replace(self, config=config)
 
     def provider_names(self) -> tuple[str, ...]:
         """Return every provider that can be named, the known ones first."""
@@ -272,6 +271,8 @@ class Catalog:
             return known
         own = self.config.providers.get(provider)
         if own is None:
+            from difflib import get_close_matches  # only where something is wrong
+
             names = self.provider_names()
             near = get_close_matches(provider, names, n=1)
             advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
