@@ -66,7 +66,7 @@ def joined(turns: Iterable[AgentTurn]) -> str:
     return "\n\n".join(turn.text for turn in turns)
 
 
-_NOT_WORD = re.compile(r"[\W_]+")
+_NOT_WORD = r"[\W_]+"
 
 
 def section_infos(titles: tuple[str, ...]) -> tuple[SectionInfo, ...]:
@@ -74,7 +74,7 @@ def section_infos(titles: tuple[str, ...]) -> tuple[SectionInfo, ...]:
     infos: list[SectionInfo] = []
     taken = {OPENING.id}
     for title in titles:
-        base = _NOT_WORD.sub("-", title.lower()).strip("-")[:40] or "section"
+        base = re.sub(_NOT_WORD, "-", title.lower()).strip("-")[:40] or "section"
         slug, number = base, 2
         while slug in taken:
             slug, number = f"{base}-{number}", number + 1

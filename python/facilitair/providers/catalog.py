@@ -1,6 +1,7 @@
 """Which models there are, and which one a role gets.
 
-`table.toml` says what is known about each provider, `facilitair.toml` changes and adds to it, the environment and
+`table.toml` says what is known about each provider (it is read as JSON, which `scripts/tables.py` makes of it),
+`facilitair.toml` changes and adds to it, the environment and
 `.env` bring keys and addresses, and `discovery` says what was found running. Nothing here does I/O.
 
 A key is bound to its host. Files of a project are written by whoever wrote the project, so an address from there
@@ -82,7 +83,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 @cache
 def table() -> Table:
     """Return what is known about the providers, in the order in which their keys are looked for."""
-    return msgspec.toml.decode(Path(__file__).with_name("table.toml").read_bytes(), type=Table)
+    return msgspec.json.decode(Path(__file__).with_name("table.json").read_bytes(), type=Table)
 
 
 class Installed(msgspec.Struct, frozen=True):
