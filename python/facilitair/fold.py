@@ -9,8 +9,9 @@ came late sees the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy, deepcopy
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from . import events as ev
 
@@ -30,9 +31,11 @@ def apply(state: ev.RunState, event: ev.AnyEvent | ev.UnknownEvent) -> ev.RunSta
         return state
     if isinstance(event, ev.StateSnapshotEvent):
         # The events that follow change it, and somebody may fold this one again.
+        from copy import deepcopy  # only for who came late
+
         state = deepcopy(event.state)
     elif isinstance(event, ev.TERMINAL):
-        state = copy(state)
+        state = replace(state)
     state.stream_id, state.seq, state.ts = event.stream_id, event.seq, event.ts
     change = _CHANGES.get(type(event))
     if change is not None:

@@ -7,7 +7,6 @@ wrote (error bodies, TOML messages): it removes known values, and anything that 
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Iterable
 from typing import Final, NoReturn
@@ -17,13 +16,14 @@ MASK: Final = "***"
 # Servers without keys are given placeholders such as "EMPTY" or "none"; removing those would only shred the text.
 _SHORTEST_REMOVED: Final = 8
 
-_KEY_SHAPES: Final = re.compile(
+# `re` compiles these when they are first needed, and keeps them: most runs read no text that could hold a key.
+_KEY_SHAPES: Final = (
     r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|pplx|csk|nvapi|tgp_v1|r8|fw|ghp|gho|ghs|github_pat|glpat)[-_][A-Za-z0-9_\-]{12,}"
     r"|AIza[A-Za-z0-9_\-]{30,}"
     r"|AKIA[A-Z0-9]{16}"
     r"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]+)?"
 )
-_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*")
+_BEARER: Final = r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/\-]{8,}=*"
 
 
 class Secret:
@@ -47,7 +47,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        from hmac import compare_digest  # it brings OpenSSL along, and nearly nothing compares keys
+
+        return compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -58,7 +60,7 @@ class Secret:
 
 def looks_like_key(text: str) -> bool:
     """Return whether the text has the shape of a usual API key or token."""
-    return _KEY_SHAPES.search(text) is not None
+    return re.search(_KEY_SHAPES, text) is not None
 
 
 def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
@@ -68,5 +70,5 @@ def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
     for value in values:
         if len(value) >= _SHORTEST_REMOVED:
             text = text.replace(value, MASK)
-    text = _KEY_SHAPES.sub(MASK, text)
-    return _BEARER.sub(lambda match: f"{match[1]} {MASK}", text)
+    text = re.sub(_KEY_SHAPES, MASK, text)
+    return re.sub(_BEARER, lambda match: f"{match[1]} {MASK}", text)

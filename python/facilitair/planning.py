@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,8 +27,7 @@ MAX_SECTIONS: Final = 64
 MAX_TITLE_CHARACTERS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True):
     """A call whose arguments have been checked; only the models are still to be found."""
 
     task: str
@@ -72,7 +70,7 @@ def make_plan(request: RunRequest, catalog: Catalog) -> Plan:
         for spec in request.specs
     }
     return Plan(
-        nonce=secrets.token_hex(5),
+        nonce=os.urandom(5).hex(),
         task=request.task,
         context=config.context,
         strategy=request.strategy,

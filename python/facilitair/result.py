@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from . import errors
 from . import events as ev
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """The answer of a run, or what there is of it.
 
     `cost_usd` is `None` when a model's price is unknown; `degraded` names what was lost on the way.

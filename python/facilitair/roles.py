@@ -1,4 +1,5 @@
-"""Roles: what an agent is told to be, and how it is shown. Those that ship stand in `roles.toml`."""
+"""Roles: what an agent is told to be, and how it is shown. Those that ship stand in `roles.toml`,
+which is read as JSON (`scripts/tables.py`)."""
 
 from __future__ import annotations
 
@@ -24,4 +25,4 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 @cache
 def built_in_roles() -> Mapping[str, Role]:
     """Return the roles that ship, by name."""
-    return msgspec.toml.decode(Path(__file__).with_name("roles.toml").read_bytes(), type=dict[str, Role])
+    return msgspec.json.decode(Path(__file__).with_name("roles.json").read_bytes(), type=dict[str, Role])

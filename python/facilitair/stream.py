@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from . import events as ev
@@ -23,15 +23,13 @@ from .fold import apply
 NOBODY: Final = "nobody follows the run any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """Stop the run; it ends with `task_cancelled`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """Tell the viewers something that the run itself does not know."""
 
     message: str
@@ -41,8 +39,7 @@ class Say:
 Command: TypeAlias = Cancel | Say
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True):
     """What a chunk used, and the seconds to its first text; `None` is "nobody knows"."""
 
     usage: ev.Usage | None = None
@@ -54,12 +51,11 @@ _UNKNOWN: Final = Figures()
 _NOTHING: Final[Mapping[str, Figures]] = {}
 
 
-@dataclass(slots=True)
-class Inbox:
+class Inbox(msgspec.Struct):
     """What a run is told, until whoever drives it takes it. A run that has ended is told nothing."""
 
     wake: Callable[[], None] | None = None
-    _waiting: list[Command] = field(default_factory=list)
+    _waiting: list[Command] = msgspec.field(default_factory=list)
     _closed: bool = False
 
     def put(self, command: Command) -> None:

@@ -7,8 +7,9 @@ Two transports exist: HTTP over the Rust core (`providers.http`), and scripts on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, Timeouts
 
@@ -18,20 +19,23 @@ from .protocols import Wire
 Delta = Content | Reasoning | Finished | Failed | Closed
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """One streaming chat request, ready to send. Headers hold the key, so they are kept out of `repr`.
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One streaming chat request, ready to send. Headers hold the key, so they and the body are kept out of `repr`.
 
     `provider` is who is asked; a transport may have another way to it than HTTP of its own. `wire` is the protocol it
     speaks.
     """
 
     url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     timeouts: Timeouts
     provider: str = ""
     wire: Wire = "openai"
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in ("url", "timeouts", "provider", "wire")}
+        return f"HttpRequest({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class Channel(Protocol):

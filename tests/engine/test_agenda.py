@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from facilitair import AgentSpec, Config, Edge, Strategy
 from facilitair import events as ev

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from facilitair import AgentSpec, Edge, GraphError, Loop, Strategy
 from facilitair.engine.graph import EdgeKind, SynthesisTiming

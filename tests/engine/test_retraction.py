@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from facilitair import Config
 from facilitair import events as ev
@@ -154,7 +155,7 @@ def test_a_reader_that_failed_on_what_was_retracted_starts_afresh() -> None:
 def test_a_synthesis_that_is_written_anew_after_a_retraction_is_the_answer() -> None:
     whole = "The synthesis is here. " * 20
     scripts = {
-        "a": replace(withdrawing("a", 1, 8, 30), tokens_per_s=20.0),
+        "a": dataclasses.replace(withdrawing("a", 1, 8, 30), tokens_per_s=20.0),
         "synthesizer": says(whole.strip(), tokens_per_s=200),
     }
     synthesizer = replace(SYNTHESIZER, model="simulator/synthesizer+cutx1=0.1")

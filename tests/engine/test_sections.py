@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from facilitair.engine.sections import OPENING, Section, joined, section_infos
 from facilitair.engine.turn import Phase

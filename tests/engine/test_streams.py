@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from facilitair import AgentSpec, Config, Edge, Strategy
 from facilitair import events as ev

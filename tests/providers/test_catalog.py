@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 import pytest
+from msgspec.structs import replace
 
 from facilitair.config import FILE_NAME, Config, load_config
 from facilitair.errors import ConfigError

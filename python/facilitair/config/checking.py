@@ -15,7 +15,7 @@ from .schema import BUILTIN_PRESETS, MODEL_SETTINGS, FileConfig, as_models
 # What each key of the file holds.
 KEYS: Final[Mapping[str, Any]] = get_type_hints(FileConfig, include_extras=True)
 
-_SECRET_NAME: Final = re.compile(
+_LIKE_A_KEY: Final = (
     r"(?i)(.*[_-])?(api[_-]?key|key|secret|password|passwd|token|authorization|bearer|credentials?|cookie)"
 )
 _RESERVED_BODY: Final = ("model", "messages", "stream", "max_tokens", "max_completion_tokens")
@@ -71,8 +71,8 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _check_not_secret(path: str, value: str) -> None:
     # The user's own context is told to the models anyway and may well say `token = "JWT"`.
-    named_like_one = not path.startswith("context.") and _SECRET_NAME.fullmatch(
-        path.rsplit(".", 1)[-1].strip('"')
+    named_like_one = not path.startswith("context.") and re.fullmatch(
+        _LIKE_A_KEY, path.rsplit(".", 1)[-1].strip('"')
     )
     if named_like_one or looks_like_key(value):
         raise ConfigKeyError(

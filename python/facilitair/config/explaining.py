@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -83,6 +82,8 @@ def _literals(kind: Any) -> tuple[str, ...]:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return that a name is not known, and the one that was probably meant or those that are."""
     names = sorted(known)
+    from difflib import get_close_matches  # only where something is wrong
+
     near = get_close_matches(name, names, n=1)
     advice = f"did you mean {near[0]}?" if near else f"use one of {listed(names)}"
     return f"{what} {name!r} is not known; {advice}"

@@ -7,7 +7,7 @@ another is neither. `.env` is read without changing the process's own environmen
 from __future__ import annotations
 
 import os
-import tomllib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +41,8 @@ def load_config(directory: Path | None = None, env: Mapping[str, str] | None = N
 
     user = _read_layer(user_file)
     project = _read_layer(project_file)
-    config: Config = msgspec.convert(_merge(user, project), Config)
+    # To convert takes msgspec 5 ms of looking at all the types, even when there is nothing to convert.
+    config: Config = msgspec.convert(_merge(user, project), Config) if user or project else Config()
     files = tuple(
         path for path, layer in ((project_file, project), (user_file, user)) if path and layer is not None
     )
@@ -49,7 +50,7 @@ def load_config(directory: Path | None = None, env: Mapping[str, str] | None = N
         config,
         files=files,
         dotenv=_read_dotenv(_first_file(places, ".env")),
-        project_providers=msgspec.convert((project or {}).get("providers", {}), dict[str, ProviderConfig]),
+        project_providers=_providers(project),
     )
     try:
         check_references(config)
@@ -59,17 +60,26 @@ def load_config(directory: Path | None = None, env: Mapping[str, str] | None = N
     return config
 
 
+def _providers(layer: dict[str, Any] | None) -> dict[str, ProviderConfig]:
+    tables = (layer or {}).get("providers")
+    return msgspec.convert(tables, dict[str, ProviderConfig]) if tables else {}
+
+
 def _search_path(start: Path) -> list[Path]:
     upwards = [start, *start.parents]
     for depth, place in enumerate(upwards, 1):
         if _exists(place / ".git"):
             return upwards[:depth]
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return [start]
     # Outside of home anybody may have put a file into a parent directory (/tmp), so only the directory itself counts.
-    return upwards[: upwards.index(home) + 1] if home in upwards else [start]
+    home = _home()
+    return upwards[: upwards.index(home) + 1] if home is not None and home in upwards else [start]
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _exists(path: Path) -> bool:
@@ -89,7 +99,12 @@ def _user_file(env: Mapping[str, str], *, explicit: bool) -> Path | None:
         return Path(base) / "facilitair" / FILE_NAME
     if explicit:
         return None
-    from platformdirs import user_config_path  # 10 ms that only this line needs
+    home = _home()
+    if sys.platform == "linux" and not base and home is not None and "ANDROID_ROOT" not in env:
+        return (
+            home / ".config" / "facilitair" / FILE_NAME
+        )  # what platformdirs says, and takes 10 ms to import
+    from platformdirs import user_config_path
 
     return user_config_path("facilitair", appauthor=False) / FILE_NAME
 
@@ -97,6 +112,8 @@ def _user_file(env: Mapping[str, str], *, explicit: bool) -> Path | None:
 def _read_layer(path: Path | None) -> dict[str, Any] | None:
     if path is None or not _exists(path):
         return None
+    import tomllib  # only where there is a file
+
     try:
         with path.open("rb") as file:
             layer = tomllib.load(file)

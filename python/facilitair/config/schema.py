@@ -1,10 +1,8 @@
 """The tables of `facilitair.toml` as they are in memory: data, and what can be read off it.
 
 Knows neither providers nor strategies: `providers.catalog` finds the models, the engine checks that a strategy's
-graph can run.
+graph can run. The annotations are not text here, because msgspec would compile each of them when a run begins.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias

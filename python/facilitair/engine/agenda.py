@@ -5,7 +5,7 @@ It grows while the run goes on, by the architect's outline and by the rounds of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from facilitair_rust import ChunkText
 
@@ -21,8 +21,7 @@ from .source import Source
 from .turn import AgentTurn, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class _Outline:
+class _Outline(msgspec.Struct, frozen=True):
     """The architect's outline while it is still being written."""
 
     author: AgentTurn

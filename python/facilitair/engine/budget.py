@@ -6,8 +6,9 @@ makes the cost of the run unknown (`None`), never zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from facilitair_rust import Usage as ReportedUsage
 
@@ -41,8 +42,7 @@ def add_usage(a: ev.Usage, b: ev.Usage) -> ev.Usage:
     )
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     model: Model
     input_tokens: int
     output_chars: int = 0
@@ -53,16 +53,14 @@ class _Open:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What one stream used and cost; `cost_usd` is `None` when the price is unknown."""
 
     usage: ev.Usage
     cost_usd: float | None
 
 
-@dataclass(slots=True)
-class Spending:
+class Spending(msgspec.Struct):
     """What the ended streams of one turn used and cost: `None` is no usage yet, or an unknown price."""
 
     usage: ev.Usage | None = None

@@ -8,37 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 MAX_TITLE_CHARACTERS: Final = 80  # of a section; the rest of the line is left out
 
 
-@dataclass(frozen=True, slots=True)
-class OutlineTitle:
+class OutlineTitle(msgspec.Struct, frozen=True):
     """A section that the outline names."""
 
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a review came to. `words` are the whole line, its reason included."""
 
     decision: Literal["approve", "revise", "other"]
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Retract:
+class Retract(msgspec.Struct, frozen=True):
     """The author takes back its own fragment of that name. `reason` may be empty."""
 
     fragment: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """The author finds a peer's fragment wrong. `reason` may be empty."""
 
     fragment: str

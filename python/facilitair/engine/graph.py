@@ -7,10 +7,11 @@ turns, is a `Loop` beside the edges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import Literal
+
+import msgspec
 
 from ..errors import GraphError
 
@@ -18,8 +19,7 @@ EdgeKind = Literal["after", "live"]
 SynthesisTiming = Literal["live", "section", "end"]
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
+class AgentSpec(msgspec.Struct, frozen=True):
     """An agent of a strategy. `prompt` and `model` override what its role and the configuration say."""
 
     name: str
@@ -28,8 +28,7 @@ class AgentSpec:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """`target` reads `source`."""
 
     source: str
@@ -37,8 +36,7 @@ class Edge:
     kind: EdgeKind = "after"
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(msgspec.Struct, frozen=True):
     """`reviewer` and `refiner` take turns until the verdict is "approve", at most `max_rounds` refinements."""
 
     reviewer: str
@@ -46,8 +44,7 @@ class Loop:
     max_rounds: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(msgspec.Struct, frozen=True):
     """A named graph. The synthesizer reads every agent and is not listed among them.
 
     `synthesis`: `live` starts it on a quorum of heads, `section` when a section's agents have finished, `end`

@@ -8,12 +8,12 @@ interruption.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(slots=True)
-class Attention:
+
+class Attention(msgspec.Struct):
     """How often, and when last, an author's attention was called to its peers' news."""
 
     interrupts: int = 0
@@ -21,8 +21,7 @@ class Attention:
     closed_out: bool = False  # has had its closing update
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True, gc=False):
     """What a policy may look at, at a boundary of the author's text."""
 
     interrupts: int  # interruptions of this chunk so far
@@ -39,8 +38,7 @@ class Policy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SpacedPolicy:
+class SpacedPolicy(msgspec.Struct, frozen=True):
     """At most `max_interrupts`, each after twice as many new fragments as the one before."""
 
     max_interrupts: int = 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..events import AgentInfo, Usage
 from ..roles import Role
@@ -21,8 +22,7 @@ _FIRST_TOKEN_S = 0.8  # what an estimate assumes before anything was measured
 _TOKENS_PER_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedAgent:
+class PlannedAgent(msgspec.Struct, frozen=True):
     """An agent with its role and its models, the first choice first."""
 
     spec: AgentSpec
@@ -42,8 +42,7 @@ class PlannedAgent:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Everything a run needs. `nonce` marks control lines and quotes, and is random for each run. `given` is what
     every turn reads beside the others' turns."""
 

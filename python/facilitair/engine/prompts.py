@@ -7,10 +7,10 @@ depends on the tier: as a trailing prefill, or as earlier turns with the request
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from ..providers.model import Message
 from .plan import Plan, PlannedAgent
@@ -55,8 +55,7 @@ _CLOSING: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(msgspec.Struct, frozen=True, gc=False):
     """A peer's fragment as it is shown: its id, who wrote it, its text."""
 
     fragment: str
@@ -64,16 +63,14 @@ class Quote:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """Quotes shown when the own text was `position` code points long."""
 
     position: int
     quotes: tuple[Quote, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
+class Own(msgspec.Struct, frozen=True):
     """What the agent itself has written: the text, its fragments, and whether it had come to its end (`closing`)."""
 
     text: str = ""
@@ -81,8 +78,7 @@ class Own:
     closing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
+class Brief(msgspec.Struct, frozen=True):
     """One request to a model, before a provider's dialect: `prefill` is own text to be continued."""
 
     messages: tuple[Message, ...]
@@ -94,8 +90,7 @@ class Brief:
         return sum(len(m.content) for m in self.messages) + len(self.prefill or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """What one turn is about, apart from what it was shown."""
 
     agent: PlannedAgent
@@ -147,6 +142,8 @@ def _opening(plan: Plan, work: Assignment, shown: Sequence[Shown]) -> tuple[Mess
     rules.append(_RETRACT.format(nonce=plan.nonce))
     request = [f"Task:\n{plan.task}"]
     if plan.context:
+        import json  # most runs have none
+
         request.append(
             f"Context:\n{json.dumps(dict(plan.context), ensure_ascii=False, indent=1, default=str)}"
         )

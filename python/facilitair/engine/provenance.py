@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(msgspec.Struct, frozen=True, gc=False):
     """A closed piece `[start, end)` of a source's text; `id` is "<source id>#<n>". `derived_from` is what its author
     was shown since the fragment before; the piece also derives from what all earlier ones derive from."""
 
@@ -23,22 +23,20 @@ class Fragment:
     derived_from: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(msgspec.Struct, frozen=True, gc=False):
     """Peers' fragments shown to an author when its own text was `position` code points long."""
 
     position: int
     fragments: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class Provenance:
+class Provenance(msgspec.Struct):
     """The standing fragments of the source `id`, in order and by id, and what its author was shown."""
 
     id: str
-    fragments: dict[str, Fragment] = field(default_factory=dict)
-    exposures: list[Exposure] = field(default_factory=list)
-    _shown: dict[str, set[str]] = field(default_factory=dict)  # by the source they are of
+    fragments: dict[str, Fragment] = msgspec.field(default_factory=dict)
+    exposures: list[Exposure] = msgspec.field(default_factory=list)
+    _shown: dict[str, set[str]] = msgspec.field(default_factory=dict)  # by the source they are of
 
     def expose(self, position: int, fragments: tuple[str, ...]) -> None:
         """Record that the author is shown `fragments` when its text is `position` code points long."""
@@ -110,8 +108,7 @@ def source_of(fragment: str) -> str:
     return fragment.rpartition("#")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True, gc=False):
     """One chunk's share of a retraction: keep `keep` code points, lose `fragments`."""
 
     chunk_id: str

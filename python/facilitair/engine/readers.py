@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from .graph import EdgeKind, Strategy
 from .review import Review
@@ -13,8 +14,7 @@ from .source import Source
 from .turn import AgentTurn, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What a turn reads: over an edge of that kind, or `given`, which every turn reads. `settled` means nothing more
     is to come from there."""
 

@@ -5,8 +5,9 @@ These are answers about turns as they stand. `agenda` makes the turn that comes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..events import Level
 from .graph import Loop, Strategy
@@ -14,8 +15,7 @@ from .sections import Section
 from .turn import AgentTurn, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What follows the end of a turn: the turn of an agent with that number, or the loop's end, which skips refinements
     that have not begun, or nothing. `remark` is to be said."""
 

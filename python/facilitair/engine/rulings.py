@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from ..events import RetractionCause
 from .provenance import Cut, Provenance, cascade
 
 
-@dataclass(frozen=True, slots=True)
-class Retraction:
+class Retraction(msgspec.Struct, frozen=True):
     """Why a chunk loses text. `root` is the fragment where it began."""
 
     cause: RetractionCause
@@ -18,8 +18,7 @@ class Retraction:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """What follows when the fragment `root` is taken back: the cuts, its own chunk's first, and all fragments that
     they take back (`tainted`)."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..events import SectionInfo
 from .graph import Strategy
@@ -18,8 +19,7 @@ from .turn import AgentTurn
 OPENING = SectionInfo(id="task", title="Task")
 
 
-@dataclass(slots=True)
-class Section:
+class Section(msgspec.Struct):
     """One section: its turns in the order they were planned, its answer, and its reviewing loop.
 
     The answer is written by the turn `synthesis`, or an agent's text is `said` to be it. A section that is only an
@@ -27,7 +27,7 @@ class Section:
     """
 
     info: SectionInfo
-    turns: list[AgentTurn] = field(default_factory=list)
+    turns: list[AgentTurn] = msgspec.field(default_factory=list)
     gets_answer: bool = False
     synthesis: AgentTurn | None = None
     said: bool = False
@@ -66,7 +66,7 @@ def joined(turns: Iterable[AgentTurn]) -> str:
     return "\n\n".join(turn.text for turn in turns)
 
 
-_NOT_WORD = re.compile(r"[\W_]+")
+_NOT_WORD = r"[\W_]+"
 
 
 def section_infos(titles: tuple[str, ...]) -> tuple[SectionInfo, ...]:
@@ -74,7 +74,7 @@ def section_infos(titles: tuple[str, ...]) -> tuple[SectionInfo, ...]:
     infos: list[SectionInfo] = []
     taken = {OPENING.id}
     for title in titles:
-        base = _NOT_WORD.sub("-", title.lower()).strip("-")[:40] or "section"
+        base = re.sub(_NOT_WORD, "-", title.lower()).strip("-")[:40] or "section"
         slug, number = base, 2
         while slug in taken:
             slug, number = f"{base}-{number}", number + 1

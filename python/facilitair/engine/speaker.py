@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from .. import events as ev
 from ..stream import EventStream
@@ -13,8 +14,7 @@ from .rulings import Retraction
 from .turn import AgentTurn
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a chunk stands among the chunks and sections known so far, counted from 1."""
 
     current: int

@@ -7,7 +7,6 @@ role's next model is taken.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -25,6 +24,8 @@ from .source import Source
 from .turn import AgentTurn, Attempt, Phase
 
 if TYPE_CHECKING:
+    from random import Random
+
     from ..providers.model import Model
 
 _FIRST_PAUSE_S: Final = 0.5
@@ -55,7 +56,7 @@ class Streams:
         self._events = events
         self._sources = sources
         self._turns: dict[int, AgentTurn] = {}
-        self._jitter = random.Random(plan.nonce)  # noqa: S311 - spreads retries, guards nothing
+        self._jitter: Random | None = None
         self.budget = Budget(plan.limits.max_cost, plan.limits.max_tokens)
         self.models_used: dict[str, Model] = {}
 
@@ -194,6 +195,10 @@ class Streams:
     def _pause(self, turn: AgentTurn, error: StreamError) -> float:
         if error.retry_after_s is not None:
             return error.retry_after_s
+        if self._jitter is None:
+            from random import Random  # only where something failed
+
+            self._jitter = Random(self._plan.nonce)  # noqa: S311 - spreads retries, guards nothing
         return float(_FIRST_PAUSE_S * 2**turn.calls.tries) * self._jitter.uniform(0.8, 1.2)
 
 

@@ -7,9 +7,10 @@ rules that concern this turn alone; who reads whom is `sections`, what happens w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from facilitair_rust import ChunkText
 
@@ -37,19 +38,17 @@ class Phase(Enum):
     SKIPPED = "skipped"  # never needed
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """The stream that is open now. `discard`: what still arrives belongs to text already taken back."""
 
     stream: int
-    seam: Seam = field(default_factory=NoSeam)
+    seam: Seam = msgspec.field(default_factory=NoSeam)
     content: bool = False  # whether any has come
     reasoning: bool = False  # whether the model thinks, and writes nothing
     discard: bool = False
 
 
-@dataclass(slots=True)
-class Calls:
+class Calls(msgspec.Struct):
     """The calls of a turn to its agent's models, which `streams` makes."""
 
     attempt: Attempt | None = None
@@ -62,8 +61,7 @@ class Calls:
         return self.retry_at is None or now >= self.retry_at
 
 
-@dataclass(slots=True)
-class Pulse:
+class Pulse(msgspec.Struct):
     """When a turn gave which sign of life, in seconds on the run's clock; `watch` says so when it gives none."""
 
     started: float | None = None
@@ -96,7 +94,6 @@ class Pulse:
         return round(self.first_content - self.started, 6)
 
 
-@dataclass(slots=True)
 class AgentTurn:
     """The state of one turn, which is a `Source` for others.
 
@@ -104,26 +101,30 @@ class AgentTurn:
     who shows it news, and `pulse` by `streams` and `watch`.
     """
 
-    section: str
-    agent: PlannedAgent
-    number: int
-    draft: ChunkText
-    answers: bool = False  # writes its section's answer, and no chunk
-    id: str = field(init=False)
-    provenance: Provenance = field(init=False)
-    phase: Phase = Phase.WAITING
-    verdict: Verdict | None = None
-    rollbacks: int = 0
-    finish_reason: str = "stop"
-    failure: str | None = None
-    calls: Calls = field(default_factory=Calls)
-    attention: Attention = field(default_factory=Attention)
-    pulse: Pulse = field(default_factory=Pulse)
-    spent: Spending = field(default_factory=Spending)
+    __slots__ = (
+        "agent", "answers", "attention", "calls", "draft", "failure", "finish_reason", "id", "number", "phase",
+        "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        self.id = f"{self.section}/{self.agent.name}.{self.number}"
+    def __init__(
+        self, section: str, agent: PlannedAgent, number: int, draft: ChunkText, answers: bool = False
+    ) -> None:
+        self.section = section
+        self.agent = agent
+        self.number = number
+        self.draft = draft
+        self.answers = answers  # writes its section's answer, and no chunk
+        self.id = f"{section}/{agent.name}.{number}"
         self.provenance = Provenance(self.id)
+        self.phase = Phase.WAITING
+        self.verdict: Verdict | None = None
+        self.rollbacks = 0
+        self.finish_reason = "stop"
+        self.failure: str | None = None
+        self.calls = Calls()
+        self.attention = Attention()
+        self.pulse = Pulse()
+        self.spent = Spending()
 
     @property
     def author(self) -> str:

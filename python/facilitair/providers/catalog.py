@@ -1,6 +1,7 @@
 """Which models there are, and which one a role gets.
 
-`table.toml` says what is known about each provider, `facilitair.toml` changes and adds to it, the environment and
+`table.toml` says what is known about each provider (it is read as JSON, which `scripts/tables.py` makes of it),
+`facilitair.toml` changes and adds to it, the environment and
 `.env` bring keys and addresses, and `discovery` says what was found running. Nothing here does I/O.
 
 A key is bound to its host. Files of a project are written by whoever wrote the project, so an address from there
@@ -11,8 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -84,19 +83,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 @cache
 def table() -> Table:
     """Return what is known about the providers, in the order in which their keys are looked for."""
-    return msgspec.toml.decode(Path(__file__).with_name("table.toml").read_bytes(), type=Table)
+    return msgspec.json.decode(Path(__file__).with_name("table.json").read_bytes(), type=Table)
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """A model that a server of the user's own has; `size` in bytes, 0 when it did not say."""
 
     name: str
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(msgspec.Struct, frozen=True):
     """A variable's value, and whether a file of the project set it."""
 
     name: str
@@ -104,8 +101,7 @@ class _Variable:
     from_project: bool
 
 
-@dataclass(frozen=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True, eq=False):
     """The models of one configuration and environment.
 
     `primary` is the provider whose presets are used where the configuration names no model; `installed` what the
@@ -113,12 +109,16 @@ class Catalog:
     """
 
     config: Config
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
     primary: str = SIMULATOR
-    installed: Mapping[str, tuple[Installed, ...]] = field(default_factory=dict)
+    installed: Mapping[str, tuple[Installed, ...]] = msgspec.field(default_factory=dict)
     notices: tuple[str, ...] = ()
     simulator_url: str | None = None
-    _resolved: dict[tuple[str, bool], Model] = field(default_factory=dict, repr=False, compare=False)
+    _resolved: dict[tuple[str, bool], Model] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Without `env`, which holds keys.
+        return f"Catalog(primary={self.primary!r}, installed={self.installed!r}, config={self.config!r})"
 
     @property
     def needs_simulator(self) -> bool:
@@ -135,12 +135,12 @@ class Catalog:
 
     def with_simulator(self, base_url: str) -> Catalog:
         """Return the same catalog with the simulator at an address."""
-        return replace(self, simulator_url=base_url.rstrip("/"), _resolved={})
+        return msgspec.structs.replace(self, simulator_url=base_url.rstrip("/"), _resolved={})
 
     def of(self, config: Config) -> Catalog:
         """Return the same catalog for a configuration that differs only in what a call decides: what was resolved once
         is not resolved again, which takes a millisecond a model."""
-        return replace(self, config=config)
+        return msgspec.structs.replace(self, config=config)
 
     def provider_names(self) -> tuple[str, ...]:
         """Return every provider that can be named, the known ones first."""
@@ -272,6 +272,8 @@ class Catalog:
             return known
         own = self.config.providers.get(provider)
         if own is None:
+            from difflib import get_close_matches  # only where something is wrong
+
             names = self.provider_names()
             near = get_close_matches(provider, names, n=1)
             advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"

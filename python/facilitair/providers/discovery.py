@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -71,7 +70,7 @@ async def ask_all_servers(catalog: Catalog) -> Catalog:
         if spec.local and name != SIMULATOR:
             with suppress(ConfigError):
                 to_ask.append(_where(catalog, name))
-    return replace(catalog, installed={**await _ask(to_ask), **catalog.installed})
+    return msgspec.structs.replace(catalog, installed={**await _ask(to_ask), **catalog.installed})
 
 
 def _chosen(config: Config) -> str | None:
@@ -160,8 +159,7 @@ class _Models(msgspec.Struct):
     data: tuple[_Entry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Where:
+class _Where(msgspec.Struct, frozen=True):
     """A server to ask for its models."""
 
     name: str

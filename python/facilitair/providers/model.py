@@ -9,7 +9,6 @@ address it may be sent to, and leaves it only inside `HttpRequest.headers`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -31,8 +30,7 @@ class Message(msgspec.Struct, frozen=True):
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """An address and the key that may be sent there, and what its server takes in a request.
 
     `output_limit` is the most tokens that the model may write; the Messages API cannot do without.
@@ -40,8 +38,8 @@ class Endpoint:
 
     base_url: str
     key: Secret | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     dialect: Dialect | None = None
     max_tokens_field: MaxTokensField = "max_tokens"
     include_usage: bool = True
@@ -49,8 +47,7 @@ class Endpoint:
     output_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """A model at an endpoint.
 
     `tier` says how peers' text reaches it while it writes; `family` which other models make the same mistakes;

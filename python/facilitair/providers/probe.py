@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+import msgspec
 
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, StreamError
 
@@ -35,8 +36,7 @@ _LONGEST_S: Final = 60.0
 Habit = Literal["continues", "restarts", "refuses", "silent"]
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(msgspec.Struct, frozen=True):
     """What was found: seconds to the first token, what became of the begun text, or why neither is known."""
 
     seconds: float | None = None
@@ -85,12 +85,13 @@ async def probe(model: Model, transport: Transport) -> Probed:
             plain = await _ask(model, None, transport)
     except TimeoutError:
         return Probed(late=True)
-    return plain if plain.error else replace(plain, habit="refuses")
+    return plain if plain.error else msgspec.structs.replace(plain, habit="refuses")
 
 
 def _as_prefilled(model: Model) -> Model:
     dialect = model.endpoint.dialect or "trailing"
-    return replace(model, tier="prefill", endpoint=replace(model.endpoint, dialect=dialect))
+    endpoint = msgspec.structs.replace(model.endpoint, dialect=dialect)
+    return msgspec.structs.replace(model, tier="prefill", endpoint=endpoint)
 
 
 def _most(model: Model) -> Usage:
