@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from platformdirs import user_config_path
 
 from facilitair.config import FILE_NAME, Config, check_base_url, load_config
 from facilitair.errors import ConfigError, UsageError
@@ -190,6 +191,17 @@ class TestSearch:
         ours = write(tmp_path / "home", "[limits]\nmax_cost = 2\n")
 
         assert load_config(inner, {}).files == (ours,)
+
+    def test_the_users_own_file_is_where_the_platform_has_such_files(
+        self, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        place = user_config_path("facilitair", appauthor=False)
+        place.mkdir(parents=True)
+        ours = write(place, "[limits]\nmax_cost = 1\n")
+
+        assert load_config(project).files == (ours,)
 
     def test_a_missing_directory_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="nowhere: is not a directory"):
