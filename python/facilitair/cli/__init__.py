@@ -16,6 +16,7 @@ from .messages import say
 from .parser import parse
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -39,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from ..errors import FacilitairError, exit_status
-
     try:
-        return _execute(argv)
+        args = parse(argv)
     except SystemExit as end:  # help, the version, or wrong arguments
         return end.code if isinstance(end.code, int) else ExitCode.OK
+    from ..errors import FacilitairError, exit_status  # only now, like all below: help needs none of it
+
+    try:
+        return _execute(args)
     except FacilitairError as error:
         from .render.sanitize import one_line
 
@@ -52,9 +55,8 @@ def _run(argv: Sequence[str]) -> int:
         return exit_status(error)
 
 
-def _execute(argv: Sequence[str]) -> int:
-    args = parse(argv)
-    from . import commands  # only now, like all below: help needs none of it
+def _execute(args: argparse.Namespace) -> int:
+    from . import commands
     from .arguments import command_of
 
     match command_of(args, os.environ):
