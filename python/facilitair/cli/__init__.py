@@ -16,8 +16,9 @@ from .messages import say
 from .parser import parse
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
+
+    from .commands import Command
 
 __all__ = ["main"]
 
@@ -44,10 +45,12 @@ def _run(argv: Sequence[str]) -> int:
         args = parse(argv)
     except SystemExit as end:  # help, the version, or wrong arguments
         return end.code if isinstance(end.code, int) else ExitCode.OK
-    from ..errors import FacilitairError, exit_status  # only now, like all below: help needs none of it
+    # Only now, like all below: help needs none of it.
+    from ..errors import FacilitairError, exit_status
+    from .arguments import command_of
 
     try:
-        return _execute(args)
+        return _execute(command_of(args, os.environ))
     except FacilitairError as error:
         from .render.sanitize import one_line
 
@@ -55,32 +58,31 @@ def _run(argv: Sequence[str]) -> int:
         return exit_status(error)
 
 
-def _execute(args: argparse.Namespace) -> int:
+def _execute(command: Command) -> int:
     from . import commands
-    from .arguments import command_of
 
-    match command_of(args, os.environ):
-        case commands.Collaborate() as command:
+    match command:
+        case commands.Collaborate():
             from . import collaborate
 
             return collaborate.run(command)
-        case commands.Attach() as command:
+        case commands.Attach():
             from . import attach
 
             return attach.run(command)
-        case commands.Replay() as command:
+        case commands.Replay():
             from . import replay
 
             return replay.run(command)
-        case commands.Serve() as command:
+        case commands.Serve():
             from . import serve
 
             return serve.run(command)
-        case commands.Doctor() as command:
+        case commands.Doctor():
             from . import doctor
 
             return doctor.run(command)
-        case commands.Simulate() as command:
+        case commands.Simulate():
             from . import simulate
 
             return simulate.run(command)
