@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from facilitair import events as ev
@@ -163,8 +164,8 @@ def test_an_interrupted_replay_gives_the_screen_back(tmp_path: Path, number: sig
 def test_a_failed_run_gives_the_screen_back(tmp_path: Path) -> None:
     script = Script()
     events = [*script.begin("coder"), script.text("coder", "Hello", ts=0.8)]
-    script.seq = 100
-    terminal = watching(tmp_path, "replay", recording(tmp_path, *events, script.failed("agents_failed")))
+    end = msgspec.structs.replace(script.failed("agents_failed"), ts=1.0)
+    terminal = watching(tmp_path, "replay", recording(tmp_path, *events, end))
     assert terminal.wait() == 0
     assert_given_back(terminal)
     assert "it failed (agents_failed)" in "\n".join(terminal.lines)
