@@ -12,6 +12,8 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::errors::aside;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -106,7 +108,7 @@ impl Bell {
                 let scheduled = lock(&self.scheduled).as_ref().map(|scheduled| scheduled.clone_ref(py));
                 if let Some(Scheduled { call_soon, callback }) = scheduled {
                     // A closed loop refuses; nobody waits on it any more.
-                    let _ = call_soon.call1(py, (callback,));
+                    aside(py, || call_soon.call1(py, (callback,)).is_ok());
                 }
             });
         }
@@ -219,15 +221,17 @@ impl Tie {
         self.event_loop.is(event_loop)
     }
 
-    /// Wakes whoever waits, then lets go of the loop. May run on any thread.
+    /// Wakes whoever waits, then lets go of the loop. May run on any thread, and in the midst of anything.
     pub fn undo(self, waiters: &Bound<'_, Waiters>) {
         let py = waiters.py();
         waiters.get().bell.schedule(None);
         let event_loop = self.event_loop.bind(py);
-        // Both fail when the loop is closed, which has let go of everything by itself.
-        let _ = event_loop.call_method1("call_soon_threadsafe", (waiters,));
-        if let (Some(fd), Ok(remove)) = (self.watched, event_loop.getattr("remove_reader")) {
-            let _ = event_loop.call_method1("call_soon_threadsafe", (remove, fd));
-        }
+        aside(py, || {
+            // Both fail when the loop is closed, which has let go of everything by itself.
+            let _ = event_loop.call_method1("call_soon_threadsafe", (waiters,));
+            if let (Some(fd), Ok(remove)) = (self.watched, event_loop.getattr("remove_reader")) {
+                let _ = event_loop.call_method1("call_soon_threadsafe", (remove, fd));
+            }
+        });
     }
 }
