@@ -103,3 +103,14 @@ impl From<EmbedError> for Error {
         }
     }
 }
+
+/// Runs Python where an exception may be on its way, as it is while things are dropped because of it: what runs must not
+/// meet it.
+pub fn aside<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    let raised = PyErr::take(py);
+    let result = work();
+    if let Some(raised) = raised {
+        raised.restore(py);
+    }
+    result
+}

@@ -11,9 +11,11 @@
 //!   `push` is for text from elsewhere.
 //! - `mux` is what the program holds.
 //!
-//! `text` stands alone: it cuts what was written into fragments.
+//! `text` and `bell` stand alone: the one cuts what was written into fragments, the other wakes the event loop on which
+//! the consumers of many multiplexers wait.
 
 mod anthropic;
+mod bell;
 pub mod clocks;
 pub mod decoder;
 pub mod delta;
@@ -32,6 +34,7 @@ mod tick;
 mod transfer;
 pub mod wire;
 
+pub use bell::Bell;
 pub use clocks::{Clocks, InvalidTimeouts, Seconds, Timeouts};
 pub use decoder::ChatDecoder;
 pub use delta::{Delta, Deltas, Usage};
