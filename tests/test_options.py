@@ -151,3 +151,19 @@ def test_limits_hold_on_every_surface(name: str, value: Any) -> None:
     assert asyncio.run(run()) == [422, 422, 422]
     with pytest.raises(UsageError, match=name):
         check_request(Config(), "Sort", None, cast("RunOptions", {name: value}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "1"])
+@pytest.mark.parametrize("name", ["max_cost", "timeout", "max_tokens"])
+def test_a_limit_that_json_cannot_hold_is_refused_before_it_is_sent(name: str, value: Any) -> None:
+    """As null it would be no limit at all."""
+    from facilitair import RemoteClient
+
+    with pytest.raises(UsageError, match=name):
+        RemoteClient("http://127.0.0.1:1").collaborate("Sort", None, **cast("RunOptions", {name: value}))
+
+
+@pytest.mark.parametrize("value", [["pipeline"], 7, {}])
+def test_a_strategy_of_another_type_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match="strategy: give the name"):
+        check_request(Config(), "Sort", None, cast("RunOptions", {"strategy": value}))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facilitair import Client, Config
+from facilitair import Client, Collaboration, Config
 from facilitair import events as ev
 from facilitair.clock import VirtualClock
 from facilitair.config import LimitsConfig
@@ -124,6 +125,27 @@ class TestWhatComesFromElsewhere:
         with pytest.raises(SequenceError, match="event 6 follows 4"):
             events.take(ev.CacheMissEvent(stream_id="s", seq=6, reason=""))
 
+    def test_a_delivery_that_overlaps_what_was_there_is_told(self) -> None:
+        events = EventStream("s", after=3)
+        with pytest.raises(SequenceError, match="events 2 to 4 come together, but 3 was there"):
+            events.take(
+                ev.TokenStreamEvent(stream_id="s", seq=4, first_seq=2, chunk_id="c", agent="a", tokens="x")
+            )
+
+    def test_an_event_of_another_run_is_told(self) -> None:
+        with pytest.raises(SequenceError, match="of another stream, 't'"):
+            EventStream("s").take(ev.CacheMissEvent(stream_id="t", seq=1, reason=""))
+
+    @pytest.mark.parametrize("seq", [1, 3, 100])
+    def test_events_of_a_later_version_keep_the_order_too(self, seq: int) -> None:
+        events = EventStream("s", after=1)
+        later = ev.UnknownEvent(type="telepathy", seq=seq, raw=b"{}")
+        if seq == 1:
+            assert not events.take(later)
+        else:
+            with pytest.raises(SequenceError, match="cannot follow 1"):
+                events.take(later)
+
     def test_a_snapshot_may_leap(self) -> None:
         events = EventStream("s")
         state = ev.RunState(stream_id="s", seq=40)
@@ -191,6 +213,52 @@ def test_a_run_that_is_left_anywhere_has_one_end_with_the_true_partial_and_usage
         assert (end.usage.input_tokens or 0) >= sum(u.input_tokens or 0 for u in used)
         assert (end.usage.output_tokens or 0) >= sum(u.output_tokens or 0 for u in used)
         assert end.usage.output_tokens or not written
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3, 7, 20])
+def test_who_leaves_in_the_middle_of_a_batch_gets_the_rest_of_it(taken: int) -> None:
+    async def run() -> list[ev.AnyEvent]:
+        transport = ScriptTransport(Brain(SCRIPTS), VirtualClock())
+        async with Client(Config(), env={}, transport=transport) as client:
+            collaboration = client.collaborate("Build a thing", strategy=GRAPH)
+            events: list[ev.AnyEvent] = []
+            async with aclosing(collaboration.__aiter__()) as stream:
+                async for event in stream:
+                    events.append(event)
+                    if len(events) == taken:
+                        break
+            return events + collaboration.rest()
+
+    check(asyncio.run(run()))
+
+
+@pytest.mark.parametrize("broken", ["run.Run._figures", "budget.Budget.settle"])
+def test_a_mistake_that_keeps_a_run_from_ending_in_order_ends_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def boom(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def consume(collaboration: Collaboration, events: list[ev.AnyEvent]) -> None:
+        async for batch in collaboration.batches():
+            events += batch
+            if len(events) > 20:
+                monkeypatch.setattr(f"facilitair.engine.{broken}", boom)
+                collaboration.cancel("enough")
+
+    async def run() -> list[ev.AnyEvent]:
+        transport = ScriptTransport(Brain(SCRIPTS), VirtualClock())
+        async with Client(Config(), env={}, transport=transport) as client:
+            collaboration = client.collaborate("Build a thing", strategy=GRAPH)
+            events: list[ev.AnyEvent] = []
+            with pytest.raises(ZeroDivisionError):
+                await consume(collaboration, events)
+            return events + collaboration.rest()
+
+    state = check(asyncio.run(run()))
+    assert state.error_code == "internal"
+    assert state.chunks
+    assert all(chunk.status == "completed" for chunk in state.chunks.values())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -213,6 +213,7 @@ class Collaboration:
         self._request = request
         self._events = EventStream()
         self._begun = False
+        self._unread: Iterator[ev.AnyEvent] = iter(())
 
     @property
     def stream_id(self) -> str:
@@ -243,7 +244,8 @@ class Collaboration:
         """Yield the events of the run; the last is terminal."""
         async with aclosing(self.batches()) as batches:
             async for batch in batches:
-                for event in batch:
+                self._unread = iter(batch)
+                for event in self._unread:
                     yield event
 
     async def batches(self) -> AsyncGenerator[list[ev.AnyEvent]]:
@@ -259,8 +261,9 @@ class Collaboration:
                 yield batch
 
     def rest(self) -> list[ev.AnyEvent]:
-        """Return the events that came when nobody took them any more; empty for a run that never began."""
-        return self._events.drain()
+        """Return the events that nobody has taken; empty for a run that never began. A loop that is left with `break`
+        ends the run only when it is closed: use `contextlib.aclosing`."""
+        return [*self._unread, *self._events.drain()]
 
     async def result(self) -> Result:
         """Run to the end and return the result; once it has ended, return it again.

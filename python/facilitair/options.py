@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypedDict, get_type_hints
 
+import msgspec
 from msgspec import Meta
 
 from .errors import UsageError
@@ -55,6 +56,15 @@ def check_names(options: Mapping[str, object]) -> None:
     unknown = sorted(set(options) - set(NAMES))
     if unknown:
         raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(NAMES)}.")
+
+
+def check_values(options: Mapping[str, object]) -> None:
+    """Raise `UsageError` for a value that cannot be sent: of another type, or beyond its limits."""
+    for name, value in options.items():
+        try:
+            msgspec.convert(value, wire_types()[name])
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{name}: {error}") from None
 
 
 def wire_types() -> dict[str, Any]:

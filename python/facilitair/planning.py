@@ -47,6 +47,8 @@ def check_request(
 ) -> RunRequest:
     """Return the request, or raise `UsageError`, `ConfigError` or `GraphError` naming what is wrong with it."""
     check_names(options)
+    if not isinstance(options.get("strategy"), str | Strategy | None):
+        raise UsageError("strategy: give the name of a strategy, or a graph.")
     models = _checked_models(options.get("models"))
     config = config.with_overrides(_checked_context(context), **options)
     graph = resolve_strategy(options.get("strategy"), config)

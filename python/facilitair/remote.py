@@ -35,7 +35,7 @@ from .errors import (
     UsageError,
 )
 from .keys import Secret, redact
-from .options import RunOptions, check_names
+from .options import RunOptions, check_names, check_values
 from .result import Result, result_of
 from .stream import EventStream
 
@@ -357,6 +357,7 @@ def _encoded(task: str, context: Mapping[str, Any] | None, options: RunOptions) 
     check_names(options)
     if not isinstance(options.get("strategy"), str | None):
         raise UsageError("strategy: a server takes the name of a strategy that it knows, not a graph.")
+    check_values(options)
     body = {"task": task, "context": context, **options}
     try:
         return msgspec.json.encode({name: value for name, value in body.items() if value is not None})

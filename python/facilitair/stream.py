@@ -191,16 +191,31 @@ class EventStream:
         Raises `SequenceError` when events before it are missing, or the run has ended.
         """
         if isinstance(event, ev.UnknownEvent):
-            self.last_seq = max(self.last_seq, event.seq)
-            return True
+            return self._pass_by(event)
+        if self.stream_id and event.stream_id != self.stream_id:
+            raise SequenceError(f"event {event.seq} is of another stream, {event.stream_id!r}")
         if event.seq <= self.last_seq:
             return False
         if self.ended:
             raise SequenceError(f"event {event.seq} follows the end of the run, which was {self.last_seq}")
         first = event.seq if event.first_seq is None else event.first_seq
-        if first > self.last_seq + 1 and not isinstance(event, ev.StateSnapshotEvent):
-            raise SequenceError(f"event {first} follows {self.last_seq}: what is between them is missing")
+        if not isinstance(event, ev.StateSnapshotEvent):
+            if first > self.last_seq + 1:
+                raise SequenceError(f"event {first} follows {self.last_seq}: what is between them is missing")
+            if first <= self.last_seq:
+                raise SequenceError(
+                    f"events {first} to {event.seq} come together, but {self.last_seq} was there"
+                )
         self._fold(event)
+        return True
+
+    def _pass_by(self, event: ev.UnknownEvent) -> bool:
+        """Give an event of a later version its place; one without a number has none."""
+        if event.seq and event.seq <= self.last_seq:
+            return False
+        if self.ended or event.seq > self.last_seq + 1:
+            raise SequenceError(f"event {event.seq} ({event.type}) cannot follow {self.last_seq}")
+        self.last_seq = event.seq or self.last_seq
         return True
 
     def _fold(self, event: ev.AnyEvent) -> None:

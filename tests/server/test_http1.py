@@ -138,3 +138,79 @@ def test_a_tunnel_is_refused() -> None:
             assert int((await reader.readline()).split()[1]) >= 400
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("where", ["url", "one header", "many headers"])
+def test_a_head_without_end_is_refused_before_anybody_has_shown_a_key(where: str) -> None:
+    async def run() -> bytes:
+        async with served() as server, connected(server) as (reader, writer):
+            piece = b"X-%d: " + b"y" * 1000 + b"\r\n"
+            writer.write(b"GET /" + b"x" * (80_000 if where == "url" else 1))
+            if where == "many headers":
+                writer.write(b" HTTP/1.1\r\n" + b"".join(piece % n for n in range(100)))
+            elif where == "one header":
+                writer.write(b" HTTP/1.1\r\nX: " + b"y" * 80_000)
+            return await asyncio.wait_for(reader.read(), 10)
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 431 ")
+
+
+def test_hundreds_of_offers_in_one_packet_are_all_answered() -> None:
+    offer = head("GET /healthz HTTP/1.1", b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
+
+    async def run() -> None:
+        async with served() as server, connected(server) as (reader, writer):
+            writer.write(offer * 600)
+            for _ in range(600):
+                assert (await answer(reader))[0] == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "lines", [b"Connection: Upgrade\r\nConnection: keep-alive\r\n", b"Connection: keep-alive, Upgrade\r\n"]
+)
+def test_a_body_behind_an_offer_is_never_taken_for_a_request(lines: bytes) -> None:
+    body = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    more = lines + b"Upgrade: h2c\r\nContent-Length: %d\r\n" % len(body)
+
+    async def run() -> None:
+        async with served() as server, connected(server) as (reader, writer):
+            writer.write(head("POST /api/stream/task HTTP/1.1", more))
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(body)
+            assert (await answer(reader))[0] == 422
+            writer.write(head("GET /healthz HTTP/1.1"))
+            assert (await answer(reader))[0] == 200
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.1)
+
+    asyncio.run(run())
+
+
+def test_a_websocket_offered_on_two_lines_opens() -> None:
+    more = (
+        b"Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+
+    async def run() -> bytes:
+        async with served() as server, connected(server) as (reader, writer):
+            writer.write(head("GET /api/stream/ws HTTP/1.1", more))
+            return await reader.readline()
+
+    assert b" 101 " in asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "more", [b"Expect: 100-continue\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]
+)
+def test_http_1_0_knows_neither_continue_nor_upgrades(more: bytes) -> None:
+    async def run() -> None:
+        async with served(speed=50) as server, connected(server) as (reader, writer):
+            writer.write(sized(more, version="1.0"))
+            status, _, body = await answer(reader)
+            assert (status, json.loads(body)["status"]) == (200, "completed")
+
+    asyncio.run(run())

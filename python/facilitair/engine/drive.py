@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 
 from .. import events as ev
 from ..clock import Clock
+from ..fold import answer
 from ..stream import NOBODY, Cancel, EventStream
 from ..transport import Channel
 from .plan import Plan
@@ -42,9 +43,28 @@ async def drive(
                 run.tick()
     except Exception as error:
         # Viewers, recordings and other processes see only events, so the stream is ended for them too.
-        run.break_off(f"a mistake in Facilitair stopped the run ({type(error).__name__}); please report it")
+        _break_off(run, events, error)
         if batch := events.drain():
             yield batch
         raise
     finally:
-        run.obey([*events.inbox.take(), Cancel(NOBODY)])
+        try:
+            run.obey([*events.inbox.take(), Cancel(NOBODY)])
+        except Exception as error:
+            _break_off(run, events, error)
+            raise
+
+
+def _break_off(run: Run, events: EventStream, error: Exception) -> None:
+    """End a run that a mistake of ours stopped, also when the mistake keeps it from being ended in order."""
+    message = f"a mistake in Facilitair stopped the run ({type(error).__name__}); please report it"
+    try:
+        run.break_off(message)
+    finally:
+        state = events.state
+        usage = state.usage or ev.Usage()
+        events.end(
+            ev.TaskErrorEvent(
+                code="internal", message=message, partial=answer(state), usage=usage, cost_usd=state.cost_usd
+            )
+        )

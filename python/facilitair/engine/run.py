@@ -113,9 +113,10 @@ class Run:
     def _figures(self) -> dict[str, Figures]:
         """Stop what is open, and return what it used until now."""
         figures: dict[str, Figures] = {}
-        for turn in self._agenda.running():
-            self._streams.abandon(turn)
-            figures[turn.id] = turn.figures
+        for turn in self._agenda.turns.values():
+            if turn.running:
+                self._streams.abandon(turn)
+            figures[turn.id] = turn.figures  # also one that a retraction left waiting: its chunk is open
         return figures
 
     def _fail(self, code: RunErrorCode, message: str) -> None:

@@ -66,8 +66,13 @@ class Writer(Protocol):
         """Add the next events. `standing` is the run folded with them but without its end (`EventStream.standing`);
         it stays the caller's, who changes it only to append more.
 
-        Raises `SequenceError` when the first is not the next or the run has ended, and `LeaseLostError`.
+        All are added or none. Raises `SequenceError` when the first is not the next or the run has ended, and
+        `LeaseLostError`.
         """
+        ...
+
+    async def give_up(self) -> None:
+        """The end of the run cannot be written: let all who follow the log end without it."""
         ...
 
 
@@ -125,6 +130,7 @@ class MemoryLog:
         self._standing = ev.RunState()
         self._end: ev.TerminalEvent | None = None
         self._lease = 0
+        self._given_up = False
         self._read: dict[int, Batch] = {}  # what follows a place, since the last append
         self._waiting: dict[asyncio.Future[bool], None] = {}
 
@@ -156,7 +162,7 @@ class MemoryLog:
                     batch = self._after(after)
                     after = batch.events[-1].seq
                     yield batch
-                elif self._end is not None:
+                elif self._end is not None or self._given_up:
                     return
                 elif not await self._more(patience):
                     yield NOTHING
@@ -167,9 +173,10 @@ class MemoryLog:
     def _append(self, lease: int, events: Sequence[ev.AnyEvent], standing: ev.RunState) -> None:
         if lease != self._lease:
             raise LeaseLostError("another writer has taken this run's log over; this one must stop.")
+        for last, event in enumerate(events, self.last_seq):
+            if self.ended or event.seq != last + 1:
+                raise SequenceError(f"event {event.seq} cannot follow {last} (ended: {self.ended})")
         for event in events:
-            if self._end is not None or event.seq != self.last_seq + 1:
-                raise SequenceError(f"event {event.seq} cannot follow {self.last_seq} (ended: {self.ended})")
             if isinstance(event, ev.TERMINAL):
                 self._end = event
             self.last_seq = event.seq
@@ -180,6 +187,14 @@ class MemoryLog:
         self._standing = standing
         self._forget()
         self._read.clear()
+        self._wake()
+
+    def _give_up(self, lease: int) -> None:
+        if lease == self._lease:
+            self._given_up = True
+            self._wake()
+
+    def _wake(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if not waiter.done():
@@ -238,6 +253,10 @@ class MemoryWriter:
     async def append(self, events: Sequence[ev.AnyEvent], standing: ev.RunState) -> None:
         """Add the next events; see `Writer.append`."""
         self._log._append(self._lease, events, standing)
+
+    async def give_up(self) -> None:
+        """Let all who follow end; see `Writer.give_up`."""
+        self._log._give_up(self._lease)
 
 
 class _Patience:

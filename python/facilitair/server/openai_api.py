@@ -15,7 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..config import Config
 from ..engine.strategies import BUILT_IN
-from ..errors import NoSuchModel, RunFailed, TooLarge, Unprocessable
+from ..errors import Gone, NoSuchModel, NotFound, RunFailed, TooLarge, Unprocessable
 from ..options import RunOptions
 from .auth import Principal, principal
 from .directory import RunRecord
@@ -178,7 +178,8 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         completion = Completion(record, PREFIX + strategy)
 
         async def stop() -> None:
-            await runs.directory.cancel(record.stream_id, who.id, LEFT)
+            with suppress(Gone, NotFound):  # forgotten already, so it has ended
+                await runs.directory.cancel(record.stream_id, who.id, LEFT)
 
         if not body.stream:
             return await _whole(completion, request, stop)

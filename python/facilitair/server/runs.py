@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -19,7 +20,15 @@ from typing import Final, Protocol, Self
 from .. import events as ev
 from ..client import Client, Collaboration
 from ..config import ServerConfig
-from ..errors import ConfigError, FacilitairError, TooLarge, Unavailable, Unprocessable, UsageError
+from ..errors import (
+    ConfigError,
+    FacilitairError,
+    LeaseLostError,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+    UsageError,
+)
 from ..options import RunOptions
 from .directory import Directory, RunRecord
 from .limits import Slot
@@ -27,6 +36,7 @@ from .log import Writer
 from .reporting import Reporter
 from .schemas import Call
 
+_log = logging.getLogger(__name__)
 GRACE_S: Final = 2.0
 END_S: Final = 1.0  # what the last events of a run may take to be written
 SHUTDOWN: Final = "the server is shutting down"
@@ -44,6 +54,8 @@ class LiveRun:
         self.begun = False
         self.spoke = False  # whether any agent has said something
         self.untold = 0  # events that the listeners have not heard of yet
+        self.unwritten: list[ev.AnyEvent] = []  # said, and not known to be in the log
+        self.ours = True  # whether this server still holds the lease
 
     @property
     def stream_id(self) -> str:
@@ -98,20 +110,17 @@ class Runs:
         self._client = client
         self._settings = settings
         self._listeners = tuple(listeners)
-        self._tasks = asyncio.TaskGroup()
         self._active: dict[LiveRun, asyncio.Task[None]] = {}
         self._beginning: dict[str, asyncio.Future[None]] = {}  # by stream_id
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-        await self._tasks.__aexit__(kind, error, trace)
 
     @property
     def closing(self) -> bool:
@@ -150,7 +159,7 @@ class Runs:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=grace_s)
+            await asyncio.wait(late, timeout=2 * END_S)
 
     def _check(self, call: Call) -> None:
         if self._closing:
@@ -168,21 +177,28 @@ class Runs:
             options: RunOptions = {**call.options, "max_cost": slot.max_cost}
             collaboration = self._client.collaborate(call.task, call.context, **options)
             stream_id = collaboration.stream_id
-            if claim is not None:
-                claimed = await self.directory.claim(*claim, stream_id)
-                if claimed is not None and claimed != stream_id:
-                    await self.directory.release(slot, 0.0)
-                    return claimed
             record = await self.directory.add(stream_id, owner, collaboration.cancel)
+            # Added first, so that who is told of a claimed run finds it.
+            claimed = None if claim is None else await self._claimed(claim, record)
         except BaseException:
             await self.directory.release(slot, 0.0)
             raise
+        if claimed is not None and claimed != stream_id:
+            await self.directory.release(slot, 0.0)
+            await self.directory.end(record, begun=False)
+            return claimed
         run = LiveRun(record, collaboration)
-        beginning = self._beginning[stream_id] = asyncio.get_running_loop().create_future()
-        for listener in self._listeners:
-            listener.started(run)
-        self._active[run] = self._tasks.create_task(self._drive(run, beginning, slot))
+        self._beginning[stream_id] = asyncio.get_running_loop().create_future()
+        self._active[run] = asyncio.create_task(self._drive(run, self._beginning[stream_id], slot))
+        self._tell(run, lambda listener: listener.started(run))
         return stream_id
+
+    async def _claimed(self, claim: tuple[str, str, str], record: RunRecord) -> str | None:
+        try:
+            return await self.directory.claim(*claim, record.stream_id)
+        except BaseException:
+            await self.directory.end(record, begun=False)
+            raise
 
     async def _begun(self, call: Call, beginning: asyncio.Future[None]) -> None:
         try:
@@ -198,11 +214,15 @@ class Runs:
             try:
                 async with aclosing(run.collaboration.batches()) as batches:
                     async for batch in batches:
-                        await self._append(run, writer, batch)
+                        run.unwritten += batch
+                        await self._append(run, writer)
                         if not beginning.done():
                             beginning.set_result(None)
             finally:
                 await self._append_rest(run, writer)
+        except LeaseLostError as error:
+            _log.warning("stream %s: %s", run.stream_id, error)
+            run.ours = False
         except FacilitairError as error:
             if beginning.done():
                 self._reporter.failed_run(error, run.stream_id)
@@ -215,35 +235,57 @@ class Runs:
                 beginning.set_exception(Unavailable("the run was stopped before it began; try again."))
             beginning.exception()  # seen, also when nobody waits any more
             del self._active[run], self._beginning[run.stream_id]
-            await self.directory.release(slot, run.state.cost_usd if run.begun else 0.0)
-            await self.directory.end(run.record, begun=run.begun)
-            for listener in self._listeners:
-                listener.ended(run)
+            # Each by itself: what one of them breaks must cost no other run, nor this one its slot.
+            await self._safely(
+                run, self.directory.release(slot, run.state.cost_usd if run.state.seq else 0.0)
+            )
+            if run.ours:
+                await self._safely(run, self.directory.end(run.record, begun=run.begun))
+            self._tell(run, lambda listener: listener.ended(run))
+
+    async def _safely(self, run: LiveRun, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - reported
+            self._reporter.failed_run(error, run.stream_id)
+
+    def _tell(self, run: LiveRun, what: Callable[[Listener], None]) -> None:
+        for listener in self._listeners:
+            try:
+                what(listener)
+            except Exception as error:  # noqa: BLE001 - reported; who only listens must not end a run
+                self._reporter.failed_run(error, run.stream_id)
 
     async def _append_rest(self, run: LiveRun, writer: Writer) -> None:
         """Write what came when nobody took it any more: the end of a run whose task was cancelled."""
-        rest = run.collaboration.rest()
-        if not rest:
+        run.unwritten += run.collaboration.rest()
+        if not run.unwritten:
             return
-        writing = asyncio.ensure_future(self._append(run, writer, rest))
+        writing = asyncio.ensure_future(self._append(run, writer))
         done, _ = await asyncio.wait((writing,), timeout=END_S)
-        if not done:
-            writing.cancel()
-        await writing
+        if done and writing.exception() is None:
+            return
+        writing.cancel()
+        await writer.give_up()
+        if done:
+            await writing
+        else:
+            _log.error("stream %s: its end could not be written within %g s", run.stream_id, END_S)
 
-    async def _append(self, run: LiveRun, writer: Writer, events: Sequence[ev.AnyEvent]) -> None:
+    async def _append(self, run: LiveRun, writer: Writer) -> None:
+        """Write what is unwritten; it stays so until it is known to be written."""
+        events = run.unwritten
         await writer.append(events, run.collaboration.standing)
+        run.unwritten = []
         run.begun = True
         if not run.spoke and any(isinstance(event, ev.TokenStreamEvent) and event.tokens for event in events):
             run.spoke = True
-            for listener in self._listeners:
-                listener.spoke(run)
+            self._tell(run, lambda listener: listener.spoke(run))
         run.untold += len(events)
         notable = [event for event in events if not isinstance(event, _TEXT)]
         if notable:
-            for listener in self._listeners:
-                listener.happened(run, notable, run.untold)
-            run.untold = 0
+            count, run.untold = run.untold, 0
+            self._tell(run, lambda listener: listener.happened(run, notable, count))
 
 
 def _digest(call: Call) -> str:

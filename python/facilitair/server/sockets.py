@@ -85,6 +85,7 @@ class _Session:
         self._who = who
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._stalled = asyncio.Event()
+        self._failure: BaseException | None = None  # of a watcher; the connection ends with it
 
     async def run(self, stream_id: str | None, after: int) -> None:
         """Obey commands until the client leaves or takes nothing any more. The runs go on."""
@@ -94,6 +95,8 @@ class _Session:
             await asyncio.wait((reading, stalled), return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
+            elif self._failure is not None and not isinstance(self._failure, TimeoutError):
+                raise self._failure
         except WebSocketDisconnect:
             pass
         finally:
@@ -163,8 +166,9 @@ class _Session:
     def _forget(self, stream_id: str, done: asyncio.Task[None]) -> None:
         if self._watching.get(stream_id) is done:
             del self._watching[stream_id]
-        if not done.cancelled():
-            done.exception()  # seen: the connection ends with it
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._failure = self._failure or error
+            self._stalled.set()
 
     async def _watch(self, record: RunRecord, after: int) -> None:
         record.viewers += 1

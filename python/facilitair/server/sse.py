@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from .. import events as ev
 from .directory import RunRecord
+from .http1 import ABORT
 
 SEND_TIMEOUT_S: Final = 30.0
 RETRY_MS: Final = 1000
@@ -90,13 +91,16 @@ class EventStreamResponse(Response):
         self._at_end = at_end
         self._send_timeout_s = send_timeout_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write until the end, or until the viewer leaves or takes nothing any more."""
         writing = asyncio.create_task(self._write(send))
         leaving = asyncio.create_task(left(receive))
         try:
             await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if writing.done() and not writing.cancelled():
+            if writing.cancelled():  # it takes nothing, so that to close the connection would wait for ever
+                scope.get("extensions", {}).get(ABORT, _nothing)()
+                await asyncio.sleep(0)
+            elif writing.done():
                 writing.result()
         finally:
             writing.cancel()
@@ -114,9 +118,14 @@ class EventStreamResponse(Response):
                     stalled.begin()
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     stalled.done()
+            stalled.begin()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             stalled.end()
+
+
+def _nothing() -> None:
+    pass
 
 
 class _StallGuard:
