@@ -8,6 +8,7 @@ mod delta;
 mod embed;
 mod errors;
 mod find;
+mod hub;
 mod mux;
 mod push;
 mod text;

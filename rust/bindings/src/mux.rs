@@ -1,7 +1,7 @@
 //! `HttpClient` and `Mux`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use facilitair_core::stream as core;
 use pyo3::intern;
@@ -12,13 +12,10 @@ use pyo3::types::{PyList, PyMapping};
 use crate::decoder::{self, Timeouts};
 use crate::delta;
 use crate::errors::Error;
+use crate::hub::Tie;
 use crate::push::PushStream;
 use crate::wait::{Purpose, Wait};
-use crate::wake::{Bell, Tie, Waiters, resolve};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::wake::{Waiters, lock, resolve};
 
 /// Connections shared by many multiplexers: HTTP/1.1, rustls, kept alive, proxies from the environment.
 #[pyclass(frozen, module = "facilitair_rust")]
@@ -36,10 +33,10 @@ impl HttpClient {
 
     /// A new multiplexer over these connections.
     #[pyo3(signature = (*, buffered_bytes=65536, gather=false))]
-    fn mux(&self, py: Python<'_>, buffered_bytes: usize, gather: bool) -> PyResult<Mux> {
+    fn mux(&self, buffered_bytes: usize, gather: bool) -> PyResult<Mux> {
         let client = lock(&self.0).clone();
         let client = client.ok_or_else(|| Error::closed("HttpClient"))?;
-        Mux::new(py, client, buffered_bytes, gather)
+        Ok(Mux::new(client, buffered_bytes, gather)?)
     }
 
     /// Refuse new multiplexers; idle connections close when the last multiplexer is closed.
@@ -58,7 +55,7 @@ type Futures = Vec<Py<PyAny>>;
 #[pyclass(frozen, module = "facilitair_rust")]
 pub struct Mux {
     core: core::Mux,
-    waiters: Py<Waiters>,
+    waiters: Arc<Waiters>,
     tie: Mutex<Option<Tie>>,
     /// Who waits for room in a pushed stream; touched on the loop's thread only.
     rooms: Mutex<HashMap<core::StreamId, Futures>>,
@@ -70,10 +67,10 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 impl Mux {
-    fn new(py: Python<'_>, client: core::Client, buffered_bytes: usize, gather: bool) -> PyResult<Self> {
-        let bell = Arc::new(Bell::new()?);
-        let waiters = Py::new(py, Waiters::new(Arc::clone(&bell)))?;
-        let core = core::Mux::new(client, buffered_bytes, move || bell.ring()).map_err(Error::from)?;
+    fn new(client: core::Client, buffered_bytes: usize, gather: bool) -> Result<Self, Error> {
+        let waiters = Arc::new(Waiters::default());
+        let rung = Arc::clone(&waiters);
+        let core = core::Mux::new(client, buffered_bytes, move || rung.ring())?;
         let core = if gather { core.gathering() } else { core };
         Ok(Self { core, waiters, tie: Mutex::new(None), rooms: Mutex::default() })
     }
@@ -86,18 +83,27 @@ impl Mux {
     pub fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = running_loop(py)?;
         // Never held while Python runs, which may switch to a thread that wants it.
-        let tied = lock(&self.tie).as_ref().map(|tie| tie.is_to(&event_loop));
-        match tied {
-            Some(true) => {}
-            Some(false) => return Err(Error::foreign_loop().into()),
-            None => {
-                let tie = Tie::new(self.waiters.bind(py), &event_loop)?;
-                *lock(&self.tie) = Some(tie);
-            }
-        }
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
-        self.waiters.get().add(py, future.clone().unbind())?;
+        let tied = lock(&self.tie).as_ref().map(|tie| tie.create_future(&event_loop));
+        let create = match tied {
+            Some(create) => create,
+            None => self.tie(&event_loop)?,
+        };
+        let future = create.ok_or_else(Error::foreign_loop)?.bind(py).call0()?;
+        self.waiters.add(py, future.clone().unbind())?;
         Ok(future)
+    }
+
+    /// Ties the waiters to `event_loop`, unless another was quicker, and gives what makes futures of it.
+    fn tie(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let tie = Tie::new(event_loop)?;
+        let mut tied = lock(&self.tie);
+        if tied.is_some() {
+            drop(tied);
+            tie.undo(event_loop.py(), &self.waiters);
+            return Ok(None);
+        }
+        tie.begin(&self.waiters);
+        Ok(tied.insert(tie).create_future(event_loop))
     }
 
     /// Whether this is the thread of the loop that waits.
@@ -107,7 +113,7 @@ impl Mux {
 
     /// Wakes whoever waits; on the loop's thread only.
     pub fn wake_here(&self, py: Python<'_>) -> PyResult<()> {
-        self.waiters.get().wake(py)
+        self.waiters.wake(py)
     }
 
     /// A future of the running loop that is done when `push` has room or has ended.
@@ -134,7 +140,7 @@ impl Mux {
     fn untie(&self, py: Python<'_>) {
         let tie = lock(&self.tie).take();
         if let Some(tie) = tie {
-            tie.undo(self.waiters.bind(py));
+            tie.undo(py, &self.waiters);
         }
     }
 }
@@ -210,6 +216,8 @@ impl Mux {
 
 impl Drop for Mux {
     fn drop(&mut self) {
+        // Before the tie is undone, so that whoever still waits is told.
+        self.core.close();
         Python::try_attach(|py| self.untie(py));
     }
 }
