@@ -1,6 +1,8 @@
 """What the server costs under load, against another commit of it: CPU for a provider's token, and the greatest rate.
 
-    python benches/load.py COMMIT [--tree DIRECTORY] [--rates 5000,10000] [--limit]
+    python benches/load.py [COMMIT] [--tree DIRECTORY] [--rates 5000,10000] [--limit]
+
+Without a commit it measures this tree alone.
 
 100 runs at a time of 5 agents each, one viewer a run; both servers in turns, with the same provider and the same
 viewers, each a process of its own. The other commit is checked out into a directory (a temporary one unless `--tree`
@@ -132,8 +134,11 @@ def _run(place: Path, program: str, *arguments: str) -> None:
 
 
 @contextmanager
-def checked_out(commit: str, tree: Path | None) -> Iterator[Path]:
-    """Give a directory with the commit, set up."""
+def checked_out(commit: str | None, tree: Path | None) -> Iterator[Path | None]:
+    """Give a directory with the commit, set up; `None` for none."""
+    if commit is None:
+        yield None
+        return
     with tempfile.TemporaryDirectory() as scratch:
         place = tree or Path(scratch) / "other"
         if not place.exists():
@@ -146,11 +151,16 @@ def checked_out(commit: str, tree: Path | None) -> Iterator[Path]:
                 _run(HERE, "git", "worktree", "remove", "--force", str(place))
 
 
+def _row(what: str, figures: list[float]) -> str:
+    ratio = f" {figures[-1] / max(1e-9, figures[0]):.2f} |" if len(figures) > 1 else ""
+    return f"| {what} | {' | '.join(f'{figure:,.1f}' for figure in figures)} |{ratio}"
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commit")
+    parser.add_argument("commit", nargs="?")
     parser.add_argument("--tree", type=Path)
     parser.add_argument("--rates", default="5000,10000")
     parser.add_argument("--rounds", type=int, default=2)
@@ -158,7 +168,8 @@ async def main() -> None:
     args = parser.parse_args()
     print(machine("uvicorn", "starlette", "fastapi", "httptools"), flush=True)
     with checked_out(args.commit, args.tree) as other:
-        trees = {args.commit[:12]: other, "this tree": HERE}
+        trees = {} if other is None else {args.commit[:12]: other}
+        trees["this tree"] = HERE
         for rate in [float(text) for text in args.rates.split(",") if text]:
             costs: dict[str, list[float]] = {name: [] for name in trees}
             for _ in range(args.rounds):
@@ -166,17 +177,14 @@ async def main() -> None:
                     row = await load(tree, rate)
                     costs[name].append(row.cpu_us)
                     print(f"{rate:,.0f} tokens/s, {name}: {show(row)}", flush=True)
-            before, now = (statistics.median(costs[name]) for name in trees)
-            print(
-                f"| CPU for a token at {rate:,.0f}/s | {before:.1f} us | {now:.1f} us | {now / before:.2f} |"
-            )
+            medians = [statistics.median(costs[name]) for name in trees]
+            print(_row(f"CPU for a token at {rate:,.0f}/s, us", medians), flush=True)
         if args.limit:
             found = {}
             for name, tree in trees.items():
                 print(f"greatest rate of {name}", flush=True)
                 found[name] = await greatest(tree, 8000)
-            before, now = found.values()
-            print(f"| greatest rate held | {before:,.0f}/s | {now:,.0f}/s | {now / max(1, before):.2f} |")
+            print(_row("greatest rate held, tokens/s", list(found.values())))
 
 
 if __name__ == "__main__":

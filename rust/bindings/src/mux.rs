@@ -79,6 +79,15 @@ impl Mux {
         &self.core
     }
 
+    /// What has arrived, if anything has.
+    pub fn arrived<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let batch = self.core.take();
+        if !lock(&self.rooms).is_empty() {
+            self.make_room(py, self.core.roomy())?;
+        }
+        if batch.is_empty() { Ok(None) } else { delta::list(py, batch).map(Some) }
+    }
+
     /// A future of the running loop that the next arrival resolves.
     pub fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = running_loop(py)?;
@@ -179,12 +188,8 @@ impl Mux {
     }
 
     /// What has arrived, possibly nothing.
-    pub fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let batch = self.core.take();
-        if !lock(&self.rooms).is_empty() {
-            self.make_room(py, self.core.roomy())?;
-        }
-        delta::list(py, batch)
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        Ok(self.arrived(py)?.unwrap_or_else(|| PyList::empty(py)))
     }
 
     /// Wait until there is something to take, the multiplexer is closed, or `wake` is called.

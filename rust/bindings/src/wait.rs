@@ -7,6 +7,7 @@ use facilitair_core::stream::Waiting;
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::mux::Mux;
 
@@ -15,6 +16,15 @@ use crate::mux::Mux;
 pub enum Purpose {
     Wait,
     Batch,
+}
+
+/// What there is without waiting (any longer).
+enum Found<'py> {
+    /// The wait goes on.
+    Nothing,
+    /// There is no need to wait.
+    Word,
+    Batch(Bound<'py, PyList>),
 }
 
 #[pyclass(frozen, module = "facilitair_rust")]
@@ -28,24 +38,22 @@ impl Wait {
         Self { mux, purpose }
     }
 
-    /// The value, if there is no need to wait (any longer).
-    fn value(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let mux = self.mux.bind(py).get();
+    fn found<'py>(&self, py: Python<'py>) -> PyResult<Found<'py>> {
+        let mux = self.mux.get();
         if self.purpose == Purpose::Wait {
-            return Ok((mux.core().wait() != Waiting::Begun).then(|| py.None()));
+            return Ok(if mux.core().wait() == Waiting::Begun { Found::Nothing } else { Found::Word });
         }
         loop {
-            let batch = mux.take(py)?;
-            if !batch.is_empty() {
-                return Ok(Some(batch.into_any().unbind()));
+            if let Some(batch) = mux.arrived(py)? {
+                return Ok(Found::Batch(batch));
             }
             if mux.core().is_finished() {
                 return Err(PyStopAsyncIteration::new_err(()));
             }
             match mux.core().wait() {
-                Waiting::Begun => return Ok(None),
+                Waiting::Begun => return Ok(Found::Nothing),
                 Waiting::Needless => {}
-                Waiting::Woken => return Ok(Some(batch.into_any().unbind())),
+                Waiting::Woken => return Ok(Found::Batch(PyList::empty(py))),
             }
         }
     }
@@ -61,13 +69,17 @@ impl Wait {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if let Some(value) = self.value(py)? {
-            return Err(PyStopIteration::new_err((value,)));
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.found(py)? {
+            Found::Nothing => {
+                let future = self.mux.get().future(py)?;
+                // What asyncio's own future does when awaited: tells the task that this yield is a wait.
+                future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+                Ok(Some(future))
+            }
+            // An end without a value needs no exception.
+            Found::Word => Ok(None),
+            Found::Batch(batch) => Err(PyStopIteration::new_err(batch.unbind())),
         }
-        let future = self.mux.bind(py).get().future(py)?;
-        // What asyncio's own future does when awaited: tells the task that this yield is a wait.
-        future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
-        Ok(future.unbind())
     }
 }

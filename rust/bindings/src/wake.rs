@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::hub::LoopBell;
 
@@ -137,9 +138,10 @@ pub fn resolve(py: Python<'_>, futures: impl IntoIterator<Item = Py<PyAny>>) -> 
 }
 
 fn resolve_one(py: Python<'_>, future: &Py<PyAny>) -> PyResult<()> {
-    // A cancelled wait leaves its future behind.
-    if !is_done(py, future)? {
-        future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+    static DONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match future.call_method1(py, intern!(py, "set_result"), (py.None(),)) {
+        // A cancelled wait leaves its future behind.
+        Err(error) if error.matches(py, DONE.import(py, "asyncio", "InvalidStateError")?)? => Ok(()),
+        result => result.map(drop),
     }
-    Ok(())
 }
