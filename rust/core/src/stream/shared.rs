@@ -5,7 +5,9 @@
 //! token.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -14,6 +16,8 @@ use super::error::StreamError;
 
 /// Bytes in one batch; enough to spread the cost of a wake, little enough for the consumer to stay quick.
 const BATCH_BYTES: usize = 1 << 20;
+/// A wake that would be put off by less than this is not worth a timer.
+const SLACK: Duration = Duration::from_millis(4);
 
 /// Names a stream within its multiplexer.
 pub type StreamId = u64;
@@ -57,12 +61,25 @@ pub(super) struct Added {
     pub(super) full: bool,
     /// The consumer waits, and nobody else will wake it.
     pub(super) wake: bool,
+    /// The consumer waits, and is to be woken then: see [`Shared::ripe`].
+    pub(super) later: Option<Instant>,
+}
+
+/// How soon the consumer has to know what was added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// At the end of the tick.
+    Now,
+    /// Within this time since it was woken last.
+    Within(Duration),
 }
 
 pub(super) struct Shared {
     state: Mutex<State>,
     limit: usize,
     waker: Waker,
+    /// Streams that wait for their first content.
+    expecting: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -76,6 +93,10 @@ struct State {
     waiting: bool,
     woken: bool,
     closed: bool,
+    /// When what a transfer got woke the consumer last.
+    rang: Option<Instant>,
+    /// Whether a wake is due later.
+    deferred: bool,
 }
 
 struct Stream {
@@ -88,7 +109,7 @@ struct Stream {
 /// The consumer's side.
 impl Shared {
     pub(super) fn new(limit: usize, waker: Waker) -> Self {
-        Self { state: Mutex::default(), limit: limit.max(1), waker }
+        Self { state: Mutex::default(), limit: limit.max(1), waker, expecting: AtomicUsize::new(0) }
     }
 
     pub(super) fn take(&self) -> Vec<(StreamId, Delta)> {
@@ -166,7 +187,7 @@ impl Shared {
     }
 
     /// Adds what a stream got, and `ended` with its last delta. Whoever calls it sees to the wake.
-    pub(super) fn add_to(&self, id: StreamId, got: &mut Deltas, ended: bool) -> Added {
+    pub(super) fn add_to(&self, id: StreamId, got: &mut Deltas, ended: bool, haste: Haste) -> Added {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(stream) = state.streams.get_mut(&id) else {
@@ -177,14 +198,59 @@ impl Shared {
         }
         stream.held.append(got);
         stream.ended |= ended;
-        Added { full: stream.held.bytes() >= self.limit, wake: std::mem::take(&mut state.waiting) }
+        let mut added = Added { full: stream.held.bytes() >= self.limit, ..Added::default() };
+        if !state.waiting {
+            return added;
+        }
+        let now = Instant::now();
+        match (haste, state.rang) {
+            (Haste::Within(pause), Some(rang)) if !added.full && rang + pause > now + SLACK => {
+                // One timer, however many streams get something until then.
+                added.later = (!std::mem::replace(&mut state.deferred, true)).then_some(rang + pause);
+            }
+            _ => {
+                (state.waiting, state.rang) = (false, Some(now));
+                added.wake = true;
+            }
+        }
+        added
+    }
+
+    /// The time has come for a wake that was put off; there is no need of it when the consumer came by itself.
+    pub(super) fn ripe(&self) {
+        let due = {
+            let mut state = self.lock();
+            state.deferred = false;
+            let due = state.waiting && !state.ready.is_empty();
+            if due {
+                (state.waiting, state.rang) = (false, Some(Instant::now()));
+            }
+            due
+        };
+        if due {
+            self.wake();
+        }
+    }
+
+    /// One stream more, or one less, waits for its first content.
+    pub(super) fn expect(&self, more: bool) {
+        if more {
+            self.expecting.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.expecting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a stream waits for its first content.
+    pub(super) fn expects(&self) -> bool {
+        self.expecting.load(Ordering::Relaxed) > 0
     }
 
     /// Ends a stream from outside of its transfer.
     pub(super) fn refuse(&self, id: StreamId, error: StreamError) {
         let mut failed = Deltas::default();
         failed.push(Delta::Failed { error, usage: None });
-        if self.add_to(id, &mut failed, true).wake {
+        if self.add_to(id, &mut failed, true, Haste::Now).wake {
             self.wake();
         }
     }
@@ -299,7 +365,7 @@ mod tests {
         for _ in 0..100 {
             let id = shared.add(None).unwrap();
             let mut got = Deltas::default();
-            while !shared.add_to(id, &mut got, false).full {
+            while !shared.add_to(id, &mut got, false, Haste::Now).full {
                 got.content("a");
                 got.reasoning("b");
             }
@@ -307,5 +373,48 @@ mod tests {
         let batch = shared.take().len();
         assert!(batch < BATCH_BYTES / 50, "{batch}");
         assert!(!shared.take().is_empty());
+    }
+
+    fn added(shared: &Shared, id: StreamId, haste: Haste) -> Added {
+        let mut got = Deltas::default();
+        got.content("a");
+        shared.add_to(id, &mut got, false, haste)
+    }
+
+    #[test]
+    fn a_wake_that_can_wait_comes_once_and_not_too_soon() {
+        let shared = Shared::new(1 << 16, Arc::new(|| {}));
+        let id = shared.add(None).unwrap();
+        let haste = Haste::Within(Duration::from_secs(5));
+        assert_eq!(shared.wait(), Waiting::Begun);
+        assert!(added(&shared, id, haste).wake, "the first since ever");
+        assert_eq!(shared.take().len(), 1);
+        assert_eq!(shared.wait(), Waiting::Begun);
+        let first = added(&shared, id, haste);
+        assert!(!first.wake && first.later.is_some_and(|when| when > Instant::now()));
+        let second = added(&shared, id, haste);
+        assert!(!second.wake && second.later.is_none(), "one timer is enough");
+        assert!(added(&shared, id, Haste::Now).wake, "what is urgent does not wait for it");
+    }
+
+    #[test]
+    fn a_wake_that_was_put_off_is_left_out_when_the_consumer_came_by_itself() {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        let shared = Shared::new(1 << 16, Arc::new(move || _ = count.fetch_add(1, Ordering::Relaxed)));
+        let id = shared.add(None).unwrap();
+        let haste = Haste::Within(Duration::from_secs(5));
+        assert_eq!(shared.wait(), Waiting::Begun);
+        assert!(added(&shared, id, haste).wake);
+        assert_eq!(shared.take().len(), 1);
+        assert_eq!(shared.wait(), Waiting::Begun);
+        assert!(added(&shared, id, haste).later.is_some());
+        assert_eq!(shared.take().len(), 1);
+        shared.ripe();
+        assert_eq!(woken.load(Ordering::Relaxed), 0);
+        assert_eq!(shared.wait(), Waiting::Begun);
+        assert!(added(&shared, id, haste).later.is_some());
+        shared.ripe();
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
     }
 }

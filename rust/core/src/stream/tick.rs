@@ -9,9 +9,13 @@
 //! it stays below [`SHORTEST`]. Requests to open or close a stream end the rest.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::shared::Waker;
+
+/// Something to be done at a time; I/O thread only.
+type Errand = Box<dyn FnOnce()>;
 
 /// Chunks a second that need no rest: four fast streams.
 const QUIET: f64 = 400.0;
@@ -21,6 +25,10 @@ const GROWTH: f64 = 27.0e-6;
 const LONGEST: Duration = Duration::from_millis(50);
 /// The rest where text may gather: such a frame as well.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long text for a consumer that lets it gather waits at most while the ticks are short because another consumer
+/// awaits a first content. Hundreds of runs begin one after the other, so that in a busy server this is always so, and
+/// each token would be a wake of its own.
+pub(super) const PACE: Duration = Duration::from_millis(24);
 /// The longest rest while a first content is awaited.
 const SHORTEST: Duration = Duration::from_millis(4);
 /// The span over which chunks are counted.
@@ -30,6 +38,10 @@ struct Tick {
     began: Instant,
     had_content: bool,
     wakes: Vec<Waker>,
+    /// What ripens, by when and in order.
+    ripening: BTreeMap<(Instant, u64), Errand>,
+    errands: u64,
+    timer: bool,
     load: Load,
     /// Streams without content so far.
     awaited: usize,
@@ -51,7 +63,17 @@ thread_local! {
 impl Tick {
     fn new(now: Instant) -> Self {
         let load = Load { since: now, chunks: 0, rate: 0.0 };
-        Self { began: now, had_content: false, wakes: Vec::new(), load, awaited: 0, prompt: 0 }
+        Self {
+            began: now,
+            had_content: false,
+            wakes: Vec::new(),
+            ripening: BTreeMap::new(),
+            errands: 0,
+            timer: false,
+            load,
+            awaited: 0,
+            prompt: 0,
+        }
     }
 
     /// How long to leave the sockets alone at the end of this tick.
@@ -63,7 +85,14 @@ impl Tick {
         let longest = if self.awaited > 0 { SHORTEST } else { LONGEST };
         let least = if self.prompt > 0 { Duration::ZERO } else { GATHER };
         let rest = Duration::try_from_secs_f64((self.load.rate - QUIET) * GROWTH).unwrap_or_default();
-        rest.max(least).min(longest).saturating_sub(now.duration_since(self.began))
+        let rest = rest.max(least).min(longest).saturating_sub(now.duration_since(self.began));
+        let next = self.ripening.keys().next().map_or(rest, |(when, _)| when.saturating_duration_since(now));
+        rest.min(next)
+    }
+
+    fn ripe(&mut self, now: Instant) -> Vec<Errand> {
+        let later = self.ripening.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.ripening, later).into_values().collect()
     }
 }
 
@@ -81,6 +110,33 @@ impl Load {
 /// Wakes the consumer at the end of this tick; I/O thread only, like everything here.
 pub(super) fn wake_later(waker: Waker) {
     TICK.with_borrow_mut(|tick| tick.wakes.push(waker));
+}
+
+/// Does `errand` at a time, in a tick; I/O thread only, within its runtime.
+pub(super) fn ripens(when: Instant, errand: Errand) {
+    let first = TICK.with_borrow_mut(|tick| {
+        tick.errands += 1;
+        tick.ripening.insert((when, tick.errands), errand);
+        !std::mem::replace(&mut tick.timer, true)
+    });
+    if first {
+        tokio::spawn(ripen());
+    }
+}
+
+async fn ripen() {
+    loop {
+        let next = TICK.with_borrow_mut(|tick| {
+            let next = tick.ripening.keys().next().map(|(when, _)| *when);
+            tick.timer = next.is_some();
+            next
+        });
+        let Some(next) = next else { return };
+        tokio::time::sleep_until(next.into()).await;
+        // Taken out first: an errand may run anything.
+        let errands = TICK.with_borrow_mut(|tick| tick.ripe(Instant::now()));
+        errands.into_iter().for_each(|errand| errand());
+    }
 }
 
 /// This many chunks were delivered in this tick.

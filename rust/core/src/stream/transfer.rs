@@ -14,7 +14,7 @@ use super::decoder::ChatDecoder;
 use super::delta::Deltas;
 use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
-use super::shared::{Shared, Signals, StreamId};
+use super::shared::{Haste, Shared, Signals, StreamId};
 use super::tick::{self, Awaited, Prompt};
 use super::wire::Wire;
 
@@ -76,6 +76,7 @@ impl Transfer {
 
     pub(super) async fn run(mut self, client: Client, request: Request) {
         self.awaited = Some(Awaited::begin());
+        self.shared.expect(true);
         let _prompt = self.prompt.then(Prompt::begin);
         let signals = Arc::clone(&self.signals);
         // The exchange is dropped, and with it the connection, before the end is told.
@@ -191,13 +192,23 @@ impl Transfer {
         if self.got.is_empty() {
             return;
         }
-        self.awaited = None;
+        let first = self.awaited.take().is_some();
+        if first {
+            self.shared.expect(false);
+        }
         self.ended = self.decoder.done();
         tick::content(self.got.chunks());
-        let added = self.shared.add_to(self.id, &mut self.got, self.ended);
+        // The first content that another consumer waits for makes the ticks short; text for this one gathers on.
+        let now = self.prompt || first || self.ended || self.shared.expects();
+        let haste = if now { Haste::Now } else { Haste::Within(tick::PACE) };
+        let added = self.shared.add_to(self.id, &mut self.got, self.ended, haste);
         self.full = added.full;
         if added.wake {
             tick::wake_later(self.shared.waker());
+        }
+        if let Some(when) = added.later {
+            let shared = Arc::clone(&self.shared);
+            tick::ripens(when, Box::new(move || shared.ripe()));
         }
     }
 }
@@ -205,6 +216,9 @@ impl Transfer {
 impl Drop for Transfer {
     /// A panic must not leave a stream without an end.
     fn drop(&mut self) {
+        if self.awaited.take().is_some() {
+            self.shared.expect(false);
+        }
         if !self.ended {
             let message = "an internal error ended the transfer; this is a bug of Facilitair";
             self.shared.refuse(self.id, StreamError::new(ErrorCode::ProviderError, message));
