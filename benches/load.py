@@ -26,6 +26,7 @@ from pathlib import Path
 
 from _load import Viewer, provider, stats
 from _machine import machine
+from _process import cpu_s
 
 RUNS, AGENTS, RUN_S = 100, 5, 8.0
 SECONDS = 12.0
@@ -61,11 +62,6 @@ def server(tree: Path, base_url: str) -> Iterator[tuple[int, int]]:
         finally:
             child.terminate()
             child.wait(20)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _seat(port: int, number: int, until: float, done: list[Viewer]) -> None:

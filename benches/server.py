@@ -12,39 +12,26 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from pathlib import Path
 
 from _machine import machine
-from facilitair import Client, Config
+from _process import cpu_s, process
+from _served import CONFIG, KEY
+from facilitair import Client
 from facilitair import events as ev
-from facilitair.config import AgentConfig, ServerConfig, StrategyConfig
 from facilitair.server.serving import serve as serve_forever
 from facilitair.server.settings import server_settings
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.server import Simulator
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-KEY = "sk-fac-for-the-bench-0123456789"
 RUNS, ROUNDS, APART_S = 50, 4, 0.02
 WAITING = 200
 VIEWERS = 10
 CANCELS = 40
 WORDS = " ".join(f"Sentence {n} goes on and ends." for n in range(20))
-ALONE = StrategyConfig(
-    agents=(
-        AgentConfig(name="writer", role="coder"),
-        AgentConfig(name="synthesizer", role="synthesizer", model="openai/brief"),
-    ),
-    synthesizer="synthesizer",
-    synthesis="end",
-)
-TABLE = ServerConfig(port=0, max_runs=1000, max_runs_per_key=1000, requests_per_minute=None)
-CONFIG = Config(default_strategy="alone", strategy={"alone": ALONE}, server=TABLE)
 
 
 async def provide() -> None:
@@ -64,26 +51,12 @@ async def serve() -> None:
         await serve_forever(settings, client, lambda url: print(url, flush=True))
 
 
-@contextmanager
-def process(name: str, **env: str) -> Iterator[tuple[int, str]]:
-    command = [sys.executable, __file__, name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **env}) as child:
-        try:
-            assert child.stdout is not None
-            line = child.stdout.readline().decode().strip()
-            assert line, f"the {name} process did not start"
-            yield child.pid, line
-        finally:
-            child.terminate()
-            child.wait(20)
-
-
 class Server:
     """The server under measurement, spoken to in HTTP/1.0 so that reading an answer costs little."""
 
     def __init__(self, pid: int, url: str) -> None:
         self.port = int(url.rpartition(":")[2])
-        self._proc = Path(f"/proc/{pid}")
+        self._pid = pid
 
     async def open(
         self, method: str, path: str, body: bytes = b""
@@ -110,11 +83,12 @@ class Server:
         return count
 
     def rss_kb(self) -> float:
-        return int((self._proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+        return (
+            int(Path(f"/proc/{self._pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+        )
 
     def cpu_s(self) -> float:
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self._pid)
 
 
 async def first_token_of_library(client: Client, delay: float) -> float:
@@ -237,8 +211,8 @@ async def cpu(server: Server) -> list[str]:
 
 async def main() -> None:
     with (
-        process("provide") as (_, provider),
-        process("serve", OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
+        process(__file__, "provide") as (_, provider),
+        process(__file__, "serve", OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, url),
     ):
         server = Server(pid, url)
         for table in (

@@ -9,44 +9,29 @@ same uvicorn, in a process of its own, plays that to ten viewers of each run. Pa
 
 import asyncio
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from msgspec.structs import replace
 
 from _machine import machine
-from facilitair import Client, Config
-from facilitair.config import AgentConfig, ServerConfig, StrategyConfig
+from _process import cpu_s, process
+from _served import CONFIG, KEY
+from facilitair import Client
 from facilitair.server.http1 import Http1Protocol
 from facilitair.server.serving import listen, make_server
 from facilitair.server.settings import server_settings
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.server import Simulator
 
-KEY = "sk-fac-for-the-bench-0123456789"
 RUNS, MORE, ROUNDS = 20, 10, 3
 WORDS = " ".join(f"Sentence {n} goes on and ends." for n in range(60))
-ALONE = StrategyConfig(
-    agents=(
-        AgentConfig(name="writer", role="coder"),
-        AgentConfig(name="synthesizer", role="synthesizer", model="openai/brief"),
-    ),
-    synthesizer="synthesizer",
-    synthesis="end",
-)
-TABLE = ServerConfig(port=0, max_runs=1000, max_runs_per_key=1000, requests_per_minute=None)
-CONFIG = Config(
-    default_strategy="alone", strategy={"alone": ALONE}, server=TABLE, models={"default": "openai/steady"}
-)
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+STEADY = replace(CONFIG, models={"default": "openai/steady"})
 Piece = tuple[float, str]  # seconds since the first, and the text
 
 
@@ -69,8 +54,8 @@ async def provide() -> None:
 
 
 async def serve() -> None:
-    async with Client(CONFIG) as client:
-        settings = server_settings(CONFIG, {"FACILITAIR_SERVER_KEY": KEY})
+    async with Client(STEADY) as client:
+        settings = server_settings(STEADY, {"FACILITAIR_SERVER_KEY": KEY})
         with listen(settings) as listening:
             print(listening.getsockname()[1], flush=True)
             await make_server(settings, client).serve(sockets=[listening])
@@ -98,31 +83,12 @@ async def bare(recorded: bytes, http: str) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    settings = server_settings(CONFIG, {"FACILITAIR_SERVER_KEY": KEY})
+    settings = server_settings(STEADY, {"FACILITAIR_SERVER_KEY": KEY})
     protocol: Any = {"httptools": Http1Protocol, "h11": "h11"}[http]
     config = uvicorn.Config(app, http=protocol, log_level="warning", access_log=False, server_header=False)
     with listen(settings) as listening:
         print(listening.getsockname()[1], flush=True)
         await uvicorn.Server(config).serve(sockets=[listening])
-
-
-@contextmanager
-def process(*arguments: str, **env: str) -> Iterator[tuple[int, str]]:
-    command = [sys.executable, __file__, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **env}) as child:
-        try:
-            assert child.stdout is not None
-            line = child.stdout.readline().decode().strip()
-            assert line, f"{arguments} did not start"
-            yield child.pid, line
-        finally:
-            child.terminate()
-            child.wait(20)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def request(
@@ -170,8 +136,8 @@ async def cost_of_ours(loop: str) -> tuple[float, list[list[Piece]]]:
     """Return microseconds of CPU for a piece sent to one more viewer, and the pieces of the last round."""
     found = []
     with (
-        process("provide") as (_, provider),
-        process("serve", loop, OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, port),
+        process(__file__, "provide") as (_, provider),
+        process(__file__, "serve", loop, OPENAI_BASE_URL=provider, OPENAI_API_KEY="sk-none") as (pid, port),
     ):
         await ours(pid, int(port), 1)  # what is done once is not the subject
         for _ in range(ROUNDS):
@@ -183,7 +149,7 @@ async def cost_of_ours(loop: str) -> tuple[float, list[list[Piece]]]:
 
 async def cost_of_bare(file: Path, pieces: int, http: str, loop: str) -> float:
     found = []
-    with process("bare", str(file), http, loop) as (pid, port):
+    with process(__file__, "bare", str(file), http, loop) as (pid, port):
         for round_ in range(ROUNDS + 1):
             began = cpu_s(pid)
             await asyncio.gather(*(watch(int(port), f"/{n}") for n in range(RUNS) for _ in range(MORE)))
