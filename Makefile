@@ -28,7 +28,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 run: $(base) .setup/model ## Let the agents work on TASK="..."; further options in ARGS="--strategy pipeline"
-	@$(bin)/facilitair collaborate $(ARGS) -- "$$TASK"
+	@FACILITAIR_SIMULATE=$${FACILITAIR_SIMULATE-1} $(bin)/facilitair collaborate $(ARGS) -- "$$TASK"
 
 setup: $(base) .setup/model ## Do the set-up alone; the command is then .venv/bin/facilitair
 	@echo "Ready: $(bin)/facilitair --help"

@@ -16,11 +16,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
+import aiohttp
 import httpx
 import httpx2
 import httpx_sse
 import openai
+import orjson
+from pyreqwest.client import ClientBuilder
 
 import facilitair_rust as fr
 from _machine import machine
@@ -164,11 +168,94 @@ async def httpx_sse_json() -> AsyncIterator[Reader]:
         yield read
 
 
+class Events:
+    """Server-sent events by hand, as fast as it goes for a server whose events are one line of data each."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def texts(self, data: bytes) -> list[str]:
+        """Return the texts of all events that `data` completes."""
+        *events, self._rest = (self._rest + data).split(b"\n\n") if self._rest else data.split(b"\n\n")
+        found: list[str] = []
+        for event in events:
+            if event.startswith(b"data: {"):
+                piece: str | None = orjson.loads(event[6:])["choices"][0]["delta"].get("content")
+                if piece:
+                    found.append(piece)
+        return found
+
+
+async def fan_in_batches(
+    streams: int, read: Callable[[int, Callable[[bytes], None]], Coroutine[None, None, None]]
+) -> Received:
+    """As `fan_in`, with all that one read brought as one item of the queue, which then needs no bound."""
+    queue: asyncio.Queue[tuple[int, list[str] | None]] = asyncio.Queue()
+    received = Received.empty(streams)
+
+    async def feed(stream: int) -> None:
+        events = Events()
+
+        def take(data: bytes) -> None:
+            if texts := events.texts(data):
+                queue.put_nowait((stream, texts))
+
+        await read(stream, take)
+        queue.put_nowait((stream, None))
+
+    async with asyncio.TaskGroup() as tasks:
+        for stream in range(streams):
+            tasks.create_task(feed(stream))
+        open_streams = streams
+        while open_streams:
+            stream, texts = await queue.get()
+            if texts is None:
+                open_streams -= 1
+            else:
+                received.texts[stream] += texts
+                received.chunks += len(texts)
+    return received
+
+
+@asynccontextmanager
+async def aiohttp_orjson() -> AsyncIterator[Reader]:
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def read(base: str, streams: int) -> Received:
+            async def one(stream: int, take: Callable[[bytes], None]) -> None:
+                async with session.post(f"{base}/s/{stream}/chat/completions", json=BODY) as response:
+                    async for data in response.content.iter_any():
+                        take(data)
+
+            return await fan_in_batches(streams, one)
+
+        yield read
+
+
+@asynccontextmanager
+async def pyreqwest_orjson() -> AsyncIterator[Reader]:
+    async with ClientBuilder().timeout(timedelta(seconds=TIMEOUT_S)).build() as client:
+
+        async def read(base: str, streams: int) -> Received:
+            async def one(stream: int, take: Callable[[bytes], None]) -> None:
+                request = client.post(f"{base}/s/{stream}/chat/completions").body_json(BODY)
+                async with request.build_streamed() as response:
+                    while data := await response.body_reader.read_chunk():
+                        take(bytes(data))
+
+            return await fan_in_batches(streams, one)
+
+        yield read
+
+
 CONTENDERS: dict[str, Callable[[], AbstractAsyncContextManager[Reader]]] = {
     "facilitair_rust": ours,
     "openai SDK + asyncio.Queue": openai_sdk,
     "httpx2 (its own SSE) + json + asyncio.Queue": httpx2_json,
     "httpx-sse + json + asyncio.Queue": httpx_sse_json,
+    "pyreqwest + orjson + asyncio.Queue, by hand": pyreqwest_orjson,
+    "aiohttp + orjson + asyncio.Queue, by hand": aiohttp_orjson,
 }
 
 
@@ -233,9 +320,8 @@ def main() -> None:
     args = parser.parse_args()
     paced = compare(args.streams, args.paced_chunks, args.rate, args.rounds)
     saturated = compare(args.streams, args.saturated_chunks, None, args.rounds)
-    print(
-        f"{args.streams} streams, median of {args.rounds} rounds. {machine('openai', 'httpx2', 'httpx-sse')}\n"
-    )
+    versions = machine("openai", "httpx2", "httpx-sse", "aiohttp", "orjson", "pyreqwest")
+    print(f"{args.streams} streams, median of {args.rounds} rounds. {versions}\n")
     print("\n".join(table(f"Paced: {args.rate:g} chunks a second each", paced)), end="\n\n")
     print("\n".join(table("Saturated: as fast as the client reads", saturated)))
 

@@ -16,6 +16,7 @@ REAL = ("_API_KEY", "_API_BASE", "_BASE_URL", "_PROXY", "_SERVER_KEY", "_SERVER_
 for name in [name for name in os.environ if name.upper().endswith(REAL)]:
     del os.environ[name]
 os.environ.pop("FACILITAIR_MODEL", None)
+os.environ["FACILITAIR_SIMULATE"] = "1"  # as `make run` does
 
 _no_settings = tempfile.TemporaryDirectory(prefix="facilitair-tests-")
 for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):

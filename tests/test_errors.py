@@ -79,6 +79,7 @@ def test_the_table_has_every_code_and_leads_back_to_it() -> None:
     ("code", "kind", "status", "http"),
     [
         ("agents_failed", errors.AgentsFailedError, 1, 502),
+        ("key_refused", errors.KeyRefusedError, 3, 503),
         ("budget_exceeded", errors.BudgetExceededError, 4, 402),
         ("deadline_exceeded", errors.DeadlineExceededError, 124, 504),
         ("internal", errors.InternalError, 1, 500),

@@ -118,7 +118,9 @@ def test_the_first_run_without_any_key_keeps_no_loop(monkeypatch: pytest.MonkeyP
     """It starts the simulator, and asks for local servers."""
 
     async def run() -> None:
-        async with Client(Config(), env={"FACILITAIR_SIMULATOR_SPEED": "200"}) as client:
+        async with Client(
+            Config(), env={"FACILITAIR_SIMULATE": "1", "FACILITAIR_SIMULATOR_SPEED": "200"}
+        ) as client:
             await client.run("Sort a list", max_tokens=100_000)
 
     with watched(monkeypatch) as longest:

@@ -32,6 +32,7 @@ ALL: Final[RunOptions] = {
     "max_tokens": 50_000,
     "timeout": 60.0,
     "cache": False,
+    "simulate": False,
 }
 
 
@@ -63,7 +64,16 @@ def test_the_command_line_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
     command = command_of(parse(argv), {})
 
     assert isinstance(command, Collaborate)
-    assert command.options == {**ALL, "models": {"*": "openai/brief"}}
+    assert command.options == {**ALL, "models": {"*": "openai/brief"}, "simulate": None}
+
+
+def test_the_command_line_takes_simulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+
+    command = command_of(parse(["collaborate", "Sort", "--simulate"]), {})
+
+    assert isinstance(command, Collaborate)
+    assert command.options["simulate"] is True
 
 
 def test_a_remote_run_sends_all(monkeypatch: pytest.MonkeyPatch) -> None:

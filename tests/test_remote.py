@@ -94,6 +94,7 @@ async def test_every_option_reaches_the_server(server: str) -> None:
         "max_tokens": 1,
         "timeout": 100.0,
         "cache": False,
+        "simulate": True,
     }
     assert set(options) == set(RunOptions.__annotations__)
     async with RemoteClient(server, KEY) as client:

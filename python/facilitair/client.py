@@ -25,7 +25,7 @@ from .engine.plan import Plan
 from .errors import ConfigError, UsageError
 from .options import RunOptions
 from .planning import RunRequest, check_priced, check_request, make_plan
-from .providers.catalog import Catalog
+from .providers.catalog import SIMULATE_VARIABLE, Catalog
 from .providers.discovery import discover, what_decides
 from .providers.http import HttpTransport
 from .result import Result, result_of
@@ -62,6 +62,8 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         self._env = dict(os.environ if env is None else env)
+        if transport is not None:
+            self._env.setdefault(SIMULATE_VARIABLE, "1")  # whatever is asked over it, it is no model
         self._sdk_clients = dict(sdk_clients or {})
         config = load_config(directory, env) if config is None else config
         self._config = _with_sdk(config, self._sdk_clients)
@@ -76,6 +78,7 @@ class Client:
         self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._loop = self._loop or asyncio.get_running_loop()
         return self
 
     async def __aexit__(

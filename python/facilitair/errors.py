@@ -17,6 +17,7 @@ FacilitairError
 │   └── LeaseLostError        another server has taken the run over
 ├── RunError              a run ended without a full answer; `.result` holds what there is
 │   ├── AgentsFailedError     too few agents were left for an answer
+│   ├── KeyRefusedError       no provider that could be asked takes its key
 │   ├── BudgetExceededError   a cost or token limit was reached
 │   ├── DeadlineExceededError the time limit was reached
 │   ├── InternalError         a mistake in Facilitair stopped the run
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Typ
 if TYPE_CHECKING:
     from .result import Result
 
-RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal"]
+RunErrorCode = Literal["agents_failed", "budget_exceeded", "deadline_exceeded", "internal", "key_refused"]
 Code = Literal[
     RunErrorCode, "bad_request", "busy", "cancelled", "config", "conflict", "forbidden", "gone", "model_not_found",
     "not_found", "recording", "refused", "sequence", "server", "too_large", "unauthorized", "unavailable",
@@ -153,6 +154,12 @@ class AgentsFailedError(RunError):
     """Too few agents were left for an answer."""
 
     code = "agents_failed"
+
+
+class KeyRefusedError(RunError):
+    """No provider that could be asked takes its key; the text names the variable."""
+
+    code = "key_refused"
 
 
 class BudgetExceededError(RunError):
@@ -315,6 +322,7 @@ TABLE: Final[Mapping[Code, Meaning]] = {
     "server": Meaning(ServerError, 1, 502, _SERVER),
     "sequence": Meaning(SequenceError, 1, 500, _SERVER),
     "agents_failed": Meaning(AgentsFailedError, 1, 502, _SERVER),
+    "key_refused": Meaning(KeyRefusedError, 3, 503, _SERVER),
     "budget_exceeded": Meaning(BudgetExceededError, 4, 402, _INVALID),
     "deadline_exceeded": Meaning(DeadlineExceededError, 124, 504, _SERVER),
     "cancelled": Meaning(RunCancelledError, 130, 503, _SERVER),

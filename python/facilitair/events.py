@@ -341,8 +341,8 @@ class TaskCompletedEvent(Event, frozen=True, kw_only=True, tag="task_completed")
 
 
 class TaskErrorEvent(Event, frozen=True, kw_only=True, tag="task_error"):
-    """The run failed. `code`: agents_failed, budget_exceeded, deadline_exceeded, internal. `partial` is what the
-    answer had become."""
+    """The run failed. `code`: agents_failed, budget_exceeded, deadline_exceeded, internal, key_refused. `partial` is
+    what the answer had become."""
 
     code: str
     message: str

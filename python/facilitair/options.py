@@ -46,6 +46,13 @@ class RunOptions(TypedDict, total=False):
     max_tokens: Annotated[Count | None, Meta(description="Tokens, in and out, that the run may use.")]
     timeout: Annotated[Seconds | None, Meta(description="Seconds that the run may take.")]
     cache: Annotated[bool | None, Meta(description="Whether the cache may answer and store.")]
+    simulate: Annotated[
+        bool | None,
+        Meta(
+            description="Let the scripts of the built-in simulator stand in for all models; false: never, not even "
+            "where no model is found."
+        ),
+    ]
 
 
 NAMES: Final = tuple(RunOptions.__annotations__)

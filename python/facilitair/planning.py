@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from .engine.plan import Plan, PlannedAgent
 from .engine.strategies import resolve_strategy
 from .errors import UsageError
 from .options import Models, RunOptions, check_names
+from .providers.catalog import SIMULATOR, is_simulated
 from .roles import Role, built_in_roles
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 MAX_TASK_CHARACTERS: Final = 1 << 20
 MAX_SECTIONS: Final = 64
 MAX_TITLE_CHARACTERS: Final = 200
+SIMULATOR_NOTICE: Final = (
+    "no key and no local model found: using the built-in simulator; its text is scripted, not written by a model. "
+    "Set OPENAI_API_KEY (or another provider's key) or run `facilitair doctor`"
+)
 
 
 class RunRequest(msgspec.Struct, frozen=True):
@@ -80,12 +85,25 @@ def make_plan(request: RunRequest, catalog: Catalog) -> Plan:
         sections=request.sections,
         limits=config.limits,
         policy=SpacedPolicy(max_interrupts=config.limits.max_interrupts),
-        notices=catalog.notices,
+        notices=(*catalog.notices, *_stand_in(catalog, agents.values())),
     )
 
 
 def _models(spec: AgentSpec, catalog: Catalog) -> tuple[Model, ...]:
-    return (catalog.resolve(spec.model),) if spec.model else catalog.for_role(spec.role)
+    named = spec.model if spec.model and (is_simulated(spec.model) or not catalog.config.simulate) else None
+    return (catalog.resolve(named),) if named else catalog.for_role(spec.role)
+
+
+def _stand_in(catalog: Catalog, agents: Iterable[PlannedAgent]) -> Iterator[str]:
+    """Say so where the simulator takes the place of models that nobody has."""
+    simulated = any(agent.models[0].simulated for agent in agents)
+    if (
+        simulated
+        and catalog.primary == SIMULATOR
+        and not catalog.config.simulate
+        and not catalog.config.provider
+    ):
+        yield SIMULATOR_NOTICE
 
 
 def check_priced(plan: Plan) -> None:

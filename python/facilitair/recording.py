@@ -1,16 +1,20 @@
 """Recorded runs: every event of a run in a file, one JSON object a line, in order.
 
 A line is written out before the next event is taken, so that a process that is killed leaves a file that can be
-read up to its last whole line. Lines hold no raw control characters, so that a recording can be shown with any
-tool. Reading tolerates what this version does not know: event types (`UnknownEvent`) and a last line that was
-cut off (`Recording.truncated`).
+read up to its last whole line. What a file held before stays until there is an event to replace it. Lines hold no raw
+control characters, so that a recording can be shown with any tool. Reading tolerates what this version does not know:
+event types (`UnknownEvent`) and a last line that was cut off (`Recording.truncated`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from io import FileIO
+from os import fstat
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,38 +44,69 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 class Recorder:
-    """Writes events to a file; a context manager. An existing file is replaced when it opens."""
+    """Writes events to a file; a context manager. What an existing file holds is replaced by the first event."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: FileIO | None = None
+        self._is_new = False
+        self._is_begun = False
 
     def __enter__(self) -> Self:
-        """Open the file. Raises `RecordingError` when it cannot be written."""
+        """Open the file. Raises `RecordingError` when it cannot be written, or another run is recorded there."""
         try:
-            self._file = self._path.open("wb", buffering=0)
+            self._is_new = not self._path.exists()
+            self._file = self._path.open("ab", buffering=0)
+            if self._is_regular():
+                self._lock(self._file)
         except (OSError, ValueError) as error:
+            self._close()
             raise self._failure(error) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the file; one that was made for nothing is removed."""
+        if self._is_new and not self._is_begun and self._is_regular():
+            with suppress(OSError):  # it is gone, which is what was wanted
+                self._path.unlink()
+        self._close()
 
     def write(self, event: ev.AnyEvent | ev.UnknownEvent) -> None:
         """Append `event`. Raises `RecordingError` when it could not be written, and when used outside `with`."""
         if self._file is None:
             raise RecordingError(f"the recording {str(self._path)!r} is not open; use `with Recorder(path)`")
         try:
+            if not self._is_begun and self._is_regular():
+                self._file.truncate(0)
+            self._is_begun = True
             rest = memoryview(event_line(event))
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise self._failure(error) from error
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _is_regular(self) -> bool:
+        return self._file is not None and stat.S_ISREG(fstat(self._file.fileno()).st_mode)
+
+    def _lock(self, file: FileIO) -> None:
+        """Keep others from recording into the same file: the lines of two runs would be a recording of none."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._is_new = False
+            self._close()
+            raise RecordingError(
+                f"another run is being recorded in {str(self._path)!r}; name another file"
+            ) from None
+        except OSError:
+            return  # a file system that has no locks, such as some network ones
 
     def _failure(self, error: Exception) -> RecordingError:
         reason = error.strerror if isinstance(error, OSError) else error

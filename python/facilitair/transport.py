@@ -23,7 +23,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
     """One streaming chat request, ready to send. Headers hold the key, so they and the body are kept out of `repr`.
 
     `provider` is who is asked; a transport may have another way to it than HTTP of its own. `wire` is the protocol it
-    speaks.
+    speaks, and `think_tags` that its content may begin with `<think>`.
     """
 
     url: str
@@ -32,6 +32,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
     timeouts: Timeouts
     provider: str = ""
     wire: Wire = "openai"
+    think_tags: bool = False
 
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in ("url", "timeouts", "provider", "wire")}

@@ -70,13 +70,13 @@ class Terminal:
         self._take(self.process.before + self.process.after)
 
     def wait(self) -> int:
-        """Read to the end; return the exit code."""
+        """Read to the end; return the exit code, or minus the signal that ended it."""
         with contextlib.suppress(pexpect.EOF):
             while True:
                 self._take(self.process.read_nonblocking(65536, 30))
         self.process.wait()
-        code: int = self.process.exitstatus
-        return code
+        code: int | None = self.process.exitstatus
+        return -self.process.signalstatus if code is None else code
 
     def _take(self, data: bytes) -> None:
         self.raw += data

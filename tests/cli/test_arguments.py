@@ -38,7 +38,7 @@ def test_every_option_of_a_run_can_be_given() -> None:
     options = collaborate(
         *("--strategy", "pipeline", "--preset", "fast", "--section", "Design", "--section", "Code"),
         *("--model", "simulator/generic", "--model", "coder=simulator/coder"),
-        *("--max-cost", "0.5", "--max-tokens", "900", "--timeout", "30", "--no-cache"),
+        *("--max-cost", "0.5", "--max-tokens", "900", "--timeout", "30", "--no-cache", "--simulate"),
     ).options
     assert set(options) == set(NAMES)
     assert options == {
@@ -50,6 +50,7 @@ def test_every_option_of_a_run_can_be_given() -> None:
         "max_tokens": 900,
         "timeout": 30.0,
         "cache": False,
+        "simulate": True,
     }
 
 
@@ -77,13 +78,18 @@ def test_task_context_and_files_are_ready(tmp_path: Path) -> None:
         (("--server", SERVER), {"FAC_API_BASE": "http://localhost:1"}, SERVER),
         ((), {"FAC_API_BASE": SERVER, "FACILITAIR_API_BASE": "http://localhost:1"}, SERVER),
         ((), {"FAC_API_BASE": "", "FACILITAIR_API_BASE": SERVER}, SERVER),
-        (("--server", ""), {"FAC_API_BASE": SERVER}, SERVER),
+        (("--server", "none"), {"FAC_API_BASE": SERVER}, None),
     ],
 )
 def test_the_server_is_the_flags_or_else_the_environments(
     argv: tuple[str, ...], env: dict[str, str], url: str | None
 ) -> None:
     assert collaborate(*argv, **env).server == (None if url is None else Server(url, None))
+
+
+def test_an_empty_server_is_no_server() -> None:
+    with pytest.raises(UsageError, match="--server is empty"):
+        collaborate("--server", "", FAC_API_BASE=SERVER)
 
 
 def test_the_key_of_a_server_comes_along_and_is_not_shown() -> None:
@@ -112,7 +118,7 @@ def test_each_other_command_has_its_value() -> None:
     assert isinstance(replay, Replay)
     assert (replay.file, replay.speed, replay.output.json) == (Path("r.jsonl"), math.inf, True)
     assert command("serve", "--port", "0", "--allowed-host", "a", "--allowed-host", "b") == Serve(
-        host=None, port=0, allowed_hosts=("a", "b"), log_format=None, log_level=None
+        host=None, port=0, allowed_hosts=("a", "b"), simulate=False, log_format=None, log_level=None
     )
     assert command("doctor", "--probe") == Doctor(probe=True)
     assert command("simulate", "--port", "8090", "--speed", "10") == Simulate(port=8090, speed=10.0)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from facilitair import events as ev
+from facilitair.cli.presentation import SIMULATED_MARK
 from facilitair.recording import read_recording
 
 from .command import run, start
@@ -86,7 +87,7 @@ def test_attach_goes_on_after_an_event(tmp_path: Path, server: str) -> None:
     )
     assert events_of(rest.stdout) == [last]
     plain = run("attach", last["stream_id"], "--after", str(last["seq"] - 1), *where, cwd=tmp_path, **ENV)
-    assert plain.stdout.decode().strip() == last["content"].strip()
+    assert plain.stdout.decode().strip() == f"{SIMULATED_MARK}\n\n{last['content'].strip()}"
     nothing = run("attach", last["stream_id"], "--after", str(last["seq"]), *where, cwd=tmp_path, **ENV)
     assert (nothing.returncode, nothing.stdout) == (1, b"")
     assert b"without --after" in nothing.stderr
@@ -97,7 +98,7 @@ def test_ctrl_c_cancels_the_run_on_the_server(tmp_path: Path, slow_server: str) 
         stream_id = begun(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == -signal.SIGINT
     last = events_of(out)[-1]
     assert (last["type"], last["reason"]) == ("task_cancelled", "interrupted")
     assert status(slow_server, stream_id) == "cancelled"
@@ -168,7 +169,7 @@ def test_ctrl_c_only_ends_the_view_of_an_attached_run(tmp_path: Path, slow_serve
             assert begun(process) == stream_id
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)
-        assert process.returncode == 130
+        assert process.returncode == -signal.SIGINT
         assert b"detached; the run goes on" in err
         assert status(slow_server, stream_id) == "running"
         owner.send_signal(signal.SIGINT)

@@ -213,7 +213,7 @@ def test_a_reader_that_is_gone_at_the_end_ends_it_quietly(tmp_path: Path) -> Non
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read().count(b"\n") == 1  # that it is simulated, and nothing else
+        assert process.stderr.read().count(b"\n") == 2  # that it is simulated, and where the answer is
         assert process.wait(20) == 141
 
 

@@ -71,7 +71,7 @@ def test_the_first_press_stops_the_providers_and_keeps_the_partial(
         lines_until(process, rb"Coder: \S")
         process.send_signal(kind)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, b"")
+    assert (process.returncode, out) == (-kind, b"")
     assert b"Stopped: interrupted" in err
     (saved,) = tmp_path.glob("facilitair-partial-*.md")
     assert f"the partial answer is in {saved.name}" in err.decode()
@@ -86,7 +86,7 @@ def test_it_works_before_the_first_token(tmp_path: Path, provider: Provider) -> 
         provider.wait_until(open_streams=1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, b"")
+    assert (process.returncode, out) == (-signal.SIGINT, b"")
     assert b"nothing of the answer had been written yet" in err
     provider.wait_until(open_streams=0, connections=1)
 
@@ -119,7 +119,7 @@ def test_ctrl_c_at_the_keyboard_of_a_terminal(tmp_path: Path, provider: Provider
     terminal.wait_for("Architect: ")
     terminal.wait_for("limit")
     terminal.process.sendintr()
-    assert terminal.wait() == 130
+    assert terminal.wait() == -signal.SIGINT
     assert any("the partial answer is in facilitair-partial-" in line for line in terminal.lines)
     provider.wait_until(open_streams=0, connections=1)
 
@@ -145,7 +145,7 @@ asyncio.run(main())
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == b"stopping\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(10) == -signal.SIGINT
 
 
 def test_a_press_before_the_run_exists_ends_it_without_a_traceback(tmp_path: Path) -> None:
@@ -160,4 +160,4 @@ def test_a_press_before_the_run_exists_ends_it_without_a_traceback(tmp_path: Pat
         assert b"waiting for standard input to end" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (-signal.SIGINT, b"")

@@ -104,7 +104,7 @@ def test_a_window_made_too_small_gets_lines_until_there_is_room_again(tmp_path: 
     terminal.resize(100, 40)
     terminal.wait_until(shows_panels)
     terminal.process.sendintr()
-    assert terminal.wait() == 130
+    assert terminal.wait() == -signal.SIGINT
     assert terminal.raw.count(ENTER) == terminal.raw.count(LEAVE) == 2
     assert "Stopped: interrupted" in "\n".join(terminal.lines)
 
@@ -114,7 +114,7 @@ def test_an_interrupted_run_gives_the_screen_back(tmp_path: Path, number: signal
     terminal = watching(tmp_path)
     terminal.wait_until(lambda t: any(re.search("Synthesis .* writing", line) for line in t.display))
     terminal.process.kill(number)
-    assert terminal.wait() == 130
+    assert terminal.wait() == -number
     assert_given_back(terminal)
     text = "\n".join(terminal.lines)
     assert "Stopped: interrupted" in text
@@ -146,7 +146,7 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
         lambda t: "stopping" in "\n".join(t.display)
     )  # told as news, not written over the panels
     terminal.process.sendintr()
-    assert terminal.wait() == 130
+    assert terminal.wait() == -signal.SIGINT
     assert_given_back(terminal)
 
 
@@ -157,7 +157,7 @@ def test_an_interrupted_replay_gives_the_screen_back(tmp_path: Path, number: sig
     terminal = watching(tmp_path, "replay", path)
     terminal.wait_until(lambda t: t.alternate)
     terminal.process.kill(number)
-    assert terminal.wait() == 130
+    assert terminal.wait() == -number
     assert_given_back(terminal)
 
 

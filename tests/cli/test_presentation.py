@@ -30,7 +30,7 @@ async def sent(*events: ev.AnyEvent) -> AsyncGenerator[ev.AnyEvent]:
 def shown(output: Output, *events: ev.AnyEvent) -> ExitCode:
     presentation = Presentation(output)
     asyncio.run(presentation.show(sent(*events)))
-    return presentation.conclude()
+    return presentation.conclude(interrupted=True)
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ def test_its_end_reaches_the_viewers(tmp_path: Path) -> None:
             began = time.monotonic()
             out, _ = viewer.communicate(timeout=20)
             assert b'"task_cancelled"' in out.splitlines()[-1]
-            assert viewer.returncode == 130
+            assert viewer.returncode == 1  # it was no Ctrl-C here
         assert process.wait(20) == 0
         assert time.monotonic() - began < 20
 

@@ -58,7 +58,7 @@ def test_absent_providers_say_how_to_get_them(tmp_path: Path) -> None:
     assert checks["openai"] == Check("openai", None, "no key", "set OPENAI_API_KEY to use OpenAI")
     assert checks["ollama"].ok is None
     assert checks["ollama"].fix == "start it, or set OLLAMA_HOST"
-    assert "built-in simulator" in checks["notice"].detail
+    assert "built-in simulator" in checks["models"].fix
 
 
 def test_a_provider_that_works_shows_its_first_token_and_price(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from facilitair.config import FILE_NAME, Config, load_config
-from facilitair.errors import ConfigError
+from facilitair.errors import ConfigError, UsageError
 from facilitair.options import RunOptions
 from facilitair.providers.catalog import Catalog, Installed, ollama_url, table
 
@@ -343,10 +343,35 @@ class TestForRole:
 
 class TestSimulator:
     def test_each_role_has_a_script(self, tmp_path: Path) -> None:
-        models = catalog(tmp_path, primary="simulator")
+        models = catalog(tmp_path, primary="simulator", env={"FACILITAIR_SIMULATE": "1"})
 
         assert [m.id for m in models.for_role("coder")] == ["simulator/coder"]
         assert [m.id for m in models.for_role("historian")] == ["simulator/generic"]
+
+    @pytest.mark.parametrize("said", [{}, {"FACILITAIR_SIMULATE": "0"}])
+    def test_it_does_not_stand_in_unasked(self, tmp_path: Path, said: dict[str, str]) -> None:
+        models = catalog(
+            tmp_path, primary="simulator", env={"OPENAI_APIKEY": "sk-mistyped-0123456789", **said}
+        )
+
+        with pytest.raises(ConfigError, match="OPENAI_APIKEY is set; did you mean OPENAI_API_KEY") as raised:
+            models.for_role("coder")
+        assert "--simulate" in str(raised.value)
+        assert "sk-mistyped" not in str(raised.value)
+
+    def test_it_stands_in_for_all_where_a_run_asks_for_it(self, tmp_path: Path) -> None:
+        models = catalog(tmp_path, env=KEY)
+        config = models.config.with_overrides(simulate=True)
+
+        assert [m.id for m in models.of(config).for_role("coder")] == ["simulator/coder"]
+        with pytest.raises(UsageError, match="openai/m"):
+            models.config.with_overrides(simulate=True, models={"*": "openai/m"})
+
+    def test_a_configuration_can_forbid_it(self, tmp_path: Path) -> None:
+        models = catalog(tmp_path, primary="simulator", env={"FACILITAIR_SIMULATE": "1"})
+
+        with pytest.raises(ConfigError, match="no key and no local model found"):
+            models.of(models.config.with_overrides(simulate=False)).for_role("coder")
 
     def test_its_models_are_labelled_and_free(self, tmp_path: Path) -> None:
         model = catalog(tmp_path).resolve("simulator/coder+429x2")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from facilitair.config import FILE_NAME, load_config
 from facilitair.errors import ConfigError
 from facilitair.providers.catalog import Catalog
-from facilitair.providers.discovery import SIMULATOR_NOTICE, discover
+from facilitair.providers.discovery import discover
 
 from .servers import Answer, answering, serving
 
@@ -56,10 +56,10 @@ def with_server(
 
 class TestOrder:
     def test_without_anything_it_is_the_simulator_and_says_so(self, tmp_path: Path) -> None:
-        catalog = found(tmp_path, {}, probe_local=False)
+        catalog = found(tmp_path, {"FACILITAIR_SIMULATE": "1"}, probe_local=False)
 
         assert catalog.primary == "simulator"
-        assert catalog.notices == (SIMULATOR_NOTICE,)
+        assert catalog.notices == ()
         assert catalog.needs_simulator
         assert all(model.simulated for model in catalog.for_role("coder"))
 
@@ -157,16 +157,10 @@ class TestOllama:
         catalog, url, _ = with_server(tmp_path, answering(b'{"models": []}'), "OLLAMA_HOST")
 
         assert catalog.primary == "simulator"
-        assert catalog.notices == (
-            f"Ollama runs at {url}/v1 but has no model (run `ollama pull NAME`)",
-            SIMULATOR_NOTICE,
-        )
+        assert catalog.notices == (f"Ollama runs at {url}/v1 but has no model (run `ollama pull NAME`)",)
 
     def test_the_user_is_told_when_nobody_answers_where_it_should_be(self, tmp_path: Path) -> None:
-        assert found(tmp_path, NOWHERE).notices == (
-            "Ollama does not answer at http://127.0.0.1:1/v1",
-            SIMULATOR_NOTICE,
-        )
+        assert found(tmp_path, NOWHERE).notices == ("Ollama does not answer at http://127.0.0.1:1/v1",)
 
     def test_chosen_but_without_models_it_says_what_to_do(self, tmp_path: Path) -> None:
         catalog = found(tmp_path, NOWHERE, "[models]\nprovider = 'ollama'\n")

@@ -71,11 +71,11 @@ def test_a_message_arrives() -> None:
 
 
 def test_a_message_that_is_cut_is_truncated() -> None:
-    _, deltas = asked(UNTIL_CLOSE, STREAM[: STREAM.index(b"event: message_stop")])
+    _, deltas = asked(UNTIL_CLOSE, STREAM[: STREAM.index(b"event: message_delta")])
 
     error = failure(deltas).error
     assert (error.code, error.retryable) == ("truncated", True)
-    assert error.message == "the response was cut before message_stop"
+    assert error.message == "the response was cut before a stop reason or message_stop"
 
 
 def test_pings_alone_are_a_stall() -> None:

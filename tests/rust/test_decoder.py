@@ -111,7 +111,7 @@ FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 
 
 @pytest.mark.parametrize(
-    "junk", [b"data: {oops\n\n", b'data: {"choices":5}\n\n', b"data: " + b"x" * 2_000_000]
+    "junk", [b"data: {oops\n\n", b'data: {"choices":5}\n\n', b"data: " + b"x" * 9_000_000]
 )
 def test_junk_behind_the_finish_reason_finishes(junk: bytes) -> None:
     (finished,) = opened().feed(FINISH + junk, 1.0)

@@ -215,5 +215,5 @@ def test_a_run_outlives_an_overloaded_provider(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_agents_are_all_cut_fails(tmp_path: Path) -> None:
-    with pytest.raises(AgentsFailedError, match="cut before message_stop"):
+    with pytest.raises(AgentsFailedError, match="cut before a stop reason or message_stop"):
         collaborated(tmp_path, "anthropic/coder+cut", strategy="pipeline")

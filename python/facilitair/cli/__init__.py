@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+def command() -> int:
+    """Run the command of this process. One that a signal has stopped ends by that signal, once everything is saved."""
+    code = main()
+    if code != ExitCode.OK:
+        from .signals import end_by_signal
+
+        end_by_signal()
+    return code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names; return its exit code."""
     _open_missing_streams()
@@ -32,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         code = ExitCode.BROKEN_PIPE
     except KeyboardInterrupt:
+        from .signals import interrupted
+
+        interrupted()
         code = ExitCode.INTERRUPTED
     except OSError as error:  # standard output or error cannot be written
         say(str(error))

@@ -64,6 +64,7 @@ def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborat
         "max_tokens": args.max_tokens,
         "timeout": args.timeout,
         "cache": args.cache,
+        "simulate": args.simulate or None,
     }
     context = inputs.context_of(
         args.context_json, args.context, language=args.language, frameworks=args.framework
@@ -87,15 +88,20 @@ def _serve(args: argparse.Namespace) -> Serve:
         host=args.host,
         port=args.port,
         allowed_hosts=tuple(args.allowed_host),
+        simulate=args.simulate,
         log_format=args.log_format,
         log_level=args.log_level,
     )
 
 
 def _server(args: argparse.Namespace, env: Mapping[str, str]) -> Server | None:
-    urls: list[str | None] = [args.server, *map(env.get, ADDRESS_VARIABLES)]
+    if args.server == "":
+        raise UsageError("--server is empty; give the URL of a server, or `none` to run here")
+    url = next(filter(None, (args.server, *map(env.get, ADDRESS_VARIABLES))), "none")
+    if url.lower() == "none":
+        return None
     key = env.get(KEY_VARIABLE)
-    return next((Server(url, Secret(key) if key else None) for url in urls if url), None)
+    return Server(url, Secret(key) if key else None)
 
 
 def _output(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,18 @@ def run(command: Collaborate) -> ExitCode:
 
 async def _here(command: Collaborate) -> ExitCode:
     from ..client import Client  # the whole engine, which a run elsewhere does without
+    from ..providers.catalog import SIMULATE_VARIABLE
 
     presentation = Presentation(command.output)
+    if command.output.streams.out_is_terminal:
+        # Somebody sees that it is simulated. In a file or a pipe it would pass for an answer.
+        os.environ.setdefault(SIMULATE_VARIABLE, "1")
     with Interrupts() as interrupts:
         async with Client() as client:
             run = client.collaborate(command.task, command.context, **command.options)
             interrupts.stop = lambda: run.cancel("interrupted")
             await presentation.show(aiter(run))
-        return presentation.conclude()
+        return presentation.conclude(interrupted=interrupts.pressed)
 
 
 async def _elsewhere(command: Collaborate, server: Server) -> ExitCode:
@@ -55,7 +60,7 @@ async def _elsewhere(command: Collaborate, server: Server) -> ExitCode:
                 await watch(run, presentation)
             finally:
                 await asyncio.gather(*stopping)
-        return presentation.conclude()
+        return presentation.conclude(interrupted=interrupts.pressed)
 
 
 async def _cancel(run: RemoteRun, presentation: Presentation, leave: Callable[[], object]) -> None:

@@ -58,11 +58,13 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Serve runs over HTTP; what is `None` stays as configured, `allowed_hosts` are added."""
+    """Serve runs over HTTP; what is `None` stays as configured, `allowed_hosts` are added. With `simulate` no model is
+    asked."""
 
     host: str | None
     port: int | None
     allowed_hosts: tuple[str, ...]
+    simulate: bool
     log_format: LogFormat | None
     log_level: LogLevel | None
 

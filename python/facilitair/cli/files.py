@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from ..errors import UsageError
+
+_PARTIAL: Final = b"<!-- partial: "  # what a partial answer begins with
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -23,6 +26,16 @@ def check_writable(path: Path, option: str) -> None:
             raise
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{option} {str(path)!r} cannot be written: {reason}") from error
+
+
+def place_for_partial(path: Path) -> Path:
+    """Return where a partial answer goes that was wanted in `path`: beside it, where a complete answer may be."""
+    try:
+        with path.open("rb") as file:
+            free = not path.is_file() or file.read(len(_PARTIAL)) in (b"", _PARTIAL)
+    except OSError:
+        free = not path.exists()
+    return path if free else path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def write_whole(path: Path, text: str) -> None:

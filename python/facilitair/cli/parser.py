@@ -58,7 +58,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     top = top_parser()
     if not argv:
         top.error(f"a command is missing: {', '.join(PARSERS)}")
+    if not name.startswith("-"):
+        top.error(_no_command(name))
     return top.parse_args(argv)
+
+
+def _no_command(name: str) -> str:
+    from difflib import get_close_matches  # only where something is wrong
+
+    near = get_close_matches(name.lower(), PARSERS, n=1)
+    if near:
+        return f"there is no command {name!r}; did you mean `facilitair {near[0]}`?"
+    if " " in name:
+        return 'to give a task, name the command: `facilitair collaborate "..."`'
+    return f"there is no command {name!r}; there are {', '.join(PARSERS)}"
 
 
 def _marked(argv: Sequence[str]) -> list[str]:
@@ -135,6 +148,11 @@ def collaborate_parser() -> argparse.ArgumentParser:
         help="model for all roles, or for one (repeatable)",
     )
     add(
+        "--simulate",
+        action="store_true",
+        help="scripts of the built-in simulator instead of models; costs nothing",
+    )
+    add(
         "--section", action="append", default=[], metavar="TITLE", help="a section of the answer (repeatable)"
     )
     add(
@@ -188,6 +206,9 @@ def serve_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a name by which the server may be called (repeatable)",
+    )
+    parser.add_argument(
+        "--simulate", action="store_true", help="scripts of the built-in simulator instead of models"
     )
     parser.add_argument("--log-format", choices=("text", "json"), help="how it logs (default text)")
     parser.add_argument(
@@ -261,7 +282,7 @@ def _add_server(add: Callable[..., Any]) -> None:
     add(
         "--server",
         metavar="URL",
-        help="the server that runs it (default: FAC_API_BASE); its key is FAC_API_KEY",
+        help="the server that runs it (default: FAC_API_BASE; `none`: no server); its key is FAC_API_KEY",
     )
 
 

@@ -39,11 +39,16 @@ async def _replay(command: Replay) -> ExitCode:
 
 
 async def paced(recording: Recording, speed: float) -> AsyncGenerator[AnyEvent | UnknownEvent]:
-    """Yield the events of `recording` when they came, `speed` times as fast. Raises `RecordingError`."""
-    shown = 0.0
+    """Yield the events of `recording` when they came, `speed` times as fast. Raises `RecordingError`.
+
+    Times count from the first event on, so that what showing takes does not add up; a gap that is too long moves all
+    that follows.
+    """
+    loop = asyncio.get_running_loop()
+    began, shown, due = loop.time(), 0.0, 0.0
     for event in recording:
         if not isinstance(event, UnknownEvent):
-            gap = min(max(event.ts - shown, 0.0), _LONGEST_GAP_S)
+            due += min(max(event.ts - shown, 0.0), _LONGEST_GAP_S) / speed
             shown = max(shown, event.ts)
-            await asyncio.sleep(gap / speed)
+            await asyncio.sleep(max(0.0, began + due - loop.time()))
         yield event

@@ -7,12 +7,14 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..config import load_config
 from ..errors import ConfigError
 from ..server.settings import server_settings
 from .commands import ADDRESS_VARIABLES, KEY_VARIABLE, Serve
 from .exit_codes import ExitCode
-from .messages import say
+from .messages import say, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,8 @@ def run(command: Serve) -> ExitCode:
     if missing:
         raise ConfigError(f"{missing[0]} is not installed; `pip install 'facilitair[server]'` installs it.")
     config = load_config()
+    if command.simulate:
+        config = msgspec.structs.replace(config, simulate=True)
     settings = server_settings(
         config, host=command.host, port=command.port, allowed_hosts=command.allowed_hosts
     )
@@ -52,8 +56,13 @@ def run(command: Serve) -> ExitCode:
 
 async def _serve(config: Config, settings: ServerSettings, on_error: ErrorHook | None) -> None:
     from ..client import Client
+    from ..providers.discovery import discover
     from ..server.serving import serve
 
+    try:
+        (await discover(config, os.environ)).for_role("synthesizer")
+    except ConfigError as error:
+        say(f"every run will be refused until this is mended: {error}")
     async with Client(config) as client:
         await serve(settings, client, _announcer(settings), on_error)
 
@@ -68,7 +77,7 @@ def _announcer(settings: ServerSettings) -> Callable[[str], None]:
                 "a key was made for this start (FACILITAIR_SERVER_KEY keeps one of your own). In another terminal:"
             )
             key = settings.keys[0].reveal()
-            say(f"export {ADDRESS_VARIABLES[0]}={base_url} {KEY_VARIABLE}={key}")
-            say('facilitair collaborate "Design a rate limiter"')
+            write_line(f"  export {ADDRESS_VARIABLES[0]}={base_url} {KEY_VARIABLE}={key}")
+            write_line('  facilitair collaborate "Design a rate limiter"')
 
     return announce

@@ -1,7 +1,10 @@
-"""Ctrl-C and SIGTERM: the first asks the run to stop and keep what it has, the second ends the process at once.
+"""Ctrl-C, SIGTERM, and the window that is closed: the first signal asks the run to stop and keep what it has, the
+second ends the process at once.
 
 Handlers are Python's own (`signal.signal`), not the event loop's: they also run while the loop is stuck in a
-write to a terminal that nobody reads.
+write to a terminal that nobody reads. A signal that the parent ignores (`nohup`, a job in the background) stays
+ignored. Once everything is saved the process ends *by* the signal, so that a loop of the shell ends with it:
+<https://www.cons.org/cracauer/sigint.html>.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-from .exit_codes import ExitCode
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # What must be done before the process ends at once, such as giving a terminal its screen back.
 LAST_WORDS: Final[set[Callable[[], None]]] = set()
+
+_received: list[signal.Signals] = []
 
 
 class Interrupts:
@@ -36,7 +39,8 @@ class Interrupts:
     def __enter__(self) -> Self:
         """Take the signals."""
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._receive)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(
@@ -46,13 +50,35 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def pressed(self) -> bool:
+        """Whether a signal has come."""
+        return self._pressed
+
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (the handler's contract)
         if self._pressed:
             for last in LAST_WORDS:
                 last()
-            os._exit(ExitCode.INTERRUPTED)
+            _die(signal.Signals(number))
         self._pressed = True
+        _received.append(signal.Signals(number))
         self._loop.call_soon_threadsafe(lambda: self.stop())
+
+
+def end_by_signal() -> None:
+    """End the process by the signal that stopped its run, if one did."""
+    if _received:
+        _die(_received[0])
+
+
+def interrupted() -> None:
+    """Note a Ctrl-C that Python itself received."""
+    _received.append(signal.SIGINT)
+
+
+def _die(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -21,6 +21,7 @@ _ARGUMENTS: Final = {
     "limits.timeout": "timeout",
     "cache.enabled": "cache",
     "default_strategy": "strategy",
+    "simulate": "simulate",
 }
 
 
@@ -47,6 +48,9 @@ class Config(FileConfig, frozen=True):
         """
         limits = {name: options.get(name) for name in ("max_cost", "max_tokens", "timeout")}
         strategy, cache = options.get("strategy"), options.get("cache")
+        simulate = self.simulate if options.get("simulate") is None else options.get("simulate")
+        if simulate:
+            _check_simulated(options.get("models"))
         table: dict[str, Any] = {
             "limits": {
                 **msgspec.to_builtins(self.limits),
@@ -56,6 +60,7 @@ class Config(FileConfig, frozen=True):
             "models": self._overridden_models(options.get("preset"), options.get("models")),
             "default_strategy": strategy if isinstance(strategy, str) else self.default_strategy,
             "cache": {"enabled": self.cache.enabled if cache is None else cache},
+            "simulate": simulate,
         }
         try:
             changed = {key: convert(value, KEYS[key], key) for key, value in table.items()}
@@ -78,3 +83,13 @@ class Config(FileConfig, frozen=True):
         for role in chosen.keys() - self.role_names():
             raise UsageError(f"models: {unknown('role', role, self.role_names())}")
         return {**base, **chosen}
+
+
+def _check_simulated(models: Models | None) -> None:
+    choices = [models] if isinstance(models, str) else [] if models is None else list(models.values())
+    named = [name for choice in choices for name in ([choice] if isinstance(choice, str) else choice)]
+    real = [name for name in named if not str(name).startswith("simulator/")]
+    if real:
+        raise UsageError(
+            f"simulate: no model is asked then, and models names {real[0]}; leave one of the two out"
+        )

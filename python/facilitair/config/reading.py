@@ -31,7 +31,10 @@ def load_config(directory: Path | None = None, env: Mapping[str, str] | None = N
     directory; outside of both only there. The user's own file is in the platform's configuration directory; with an
     explicit `env` it is looked for under its `XDG_CONFIG_HOME` only. Raises `ConfigError`.
     """
-    start = (directory or Path.cwd()).absolute()
+    try:
+        start = (directory or Path.cwd()).absolute()
+    except FileNotFoundError:
+        raise ConfigError("the working directory no longer exists; change to one that does") from None
     if not start.is_dir():
         raise ConfigError(f"{start}: is not a directory, so no configuration can be read from it")
     places = _search_path(start)

@@ -53,6 +53,7 @@ class ProviderConfig(_Table, frozen=True):
     tier: ModelTier | None = None
     dialect: Dialect | None = None
     reasoning: tuple[Text, ...] | None = None
+    think_tags: tuple[Text, ...] | None = None
     max_tokens_field: MaxTokensField | None = None
     include_usage: bool | None = None
     local: bool | None = None
@@ -165,10 +166,12 @@ class ServerConfig(_Table, frozen=True):
 class FileConfig(_Table, frozen=True):
     """`facilitair.toml`: the keys that a file may have.
 
+    With `simulate`, scripts of the built-in simulator stand in for all models; `False` never lets them.
     In `models` the keys `preset`, `provider` and `default` stand beside the names of roles.
     """
 
     default_strategy: Text = "balanced"
+    simulate: bool | None = None
     context: dict[str, Any] = {}
     models: dict[str, ModelChoice] = {}
     presets: dict[str, dict[str, ModelChoice]] = {}

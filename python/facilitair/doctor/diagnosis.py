@@ -6,15 +6,22 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from ..config import FILE_NAME, load_config
 from ..errors import ConfigError
+from ..providers.catalog import SIMULATOR
 from ..providers.discovery import ask_all_servers, discover
 from ..transport import Transport
 from .check import Check
 from .installation import embedding_model, runtime
 from .models import check_models
 from .providers import check_providers
+
+NO_MODEL: Final = (
+    "set a key or start a server; in a terminal, or with --simulate, the built-in simulator plays its scripts "
+    "meanwhile"
+)
 
 
 async def diagnose(
@@ -42,5 +49,11 @@ async def diagnose(
     files = ", ".join(map(str, config.files))
     checks.append(Check("configuration", True, files or f"no {FILE_NAME}; the defaults hold"))
     checks += [Check("notice", None, notice) for notice in catalog.notices]
+    if catalog.primary == SIMULATOR and not config.choice("default"):
+        checks.append(
+            Check(
+                "models", None, "no key and no local model found; what could be used stands below", NO_MODEL
+            )
+        )
     checks += await check_providers(catalog, transport)
     return checks + await check_models(catalog, transport, before_probe)

@@ -11,7 +11,7 @@ from ..fold import answer
 from ..stream import EventStream, Figures
 from .agenda import Agenda
 from .budget import Budget
-from .plan import Plan
+from .plan import TURN_S, Plan
 from .sections import Section, joined
 from .speaker import Place
 from .turn import AgentTurn
@@ -60,12 +60,18 @@ class Announcer:
                 sections=tuple(s.info for s in self._agenda.sections.values()),
                 total_chunks=total,
                 completed_chunks=sum(t.settled for t in chunks),
-                estimated_time_s=self._plan.estimate_time(),
+                estimated_time_s=self._estimate_time(),
                 estimated_cost_usd=self._plan.estimate_cost(max(1, len(self._agenda.written()))),
                 cost_usd=self._budget.cost_usd,
                 cache=ev.CacheInfo(state="off"),
             )
         )
+
+    def _estimate_time(self) -> float:
+        """Return the seconds of the whole run: the plan's, as much quicker or slower as turns have been until now."""
+        done = [c.duration_s for c in self._events.state.chunks.values() if c.duration_s is not None]
+        pace = sum(done) / len(done) / TURN_S if done else 1.0
+        return round(max(self._events.elapsed, self._plan.estimate_time() * pace), 1)
 
     def reacts(self, turn: AgentTurn, because: tuple[str, ...], action: ev.ReactionAction) -> None:
         """Emit `agent_reaction` and enter it into the ledger."""

@@ -171,13 +171,17 @@ class Budget:
 
 
 def _merged(counted: ev.Usage, reported: ReportedUsage | None) -> ev.Usage:
-    if reported is None or (reported.input_tokens is None and reported.output_tokens is None):
+    if reported is None:
         return counted
-    missing = reported.input_tokens is None or reported.output_tokens is None
+    # No prompt has no tokens, and text has some: a zero there was said by somebody who did not count.
+    prompt = reported.input_tokens or None
+    written = reported.output_tokens if reported.output_tokens or not counted.output_tokens else None
+    if prompt is None and written is None:
+        return counted
     return ev.Usage(
-        input_tokens=counted.input_tokens if reported.input_tokens is None else reported.input_tokens,
-        output_tokens=counted.output_tokens if reported.output_tokens is None else reported.output_tokens,
+        input_tokens=counted.input_tokens if prompt is None else prompt,
+        output_tokens=counted.output_tokens if written is None else written,
         cached_input_tokens=reported.cached_input_tokens,
         reasoning_tokens=reported.reasoning_tokens,
-        estimated=missing,
+        estimated=prompt is None or written is None,
     )

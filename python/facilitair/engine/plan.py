@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FIRST_TOKEN_S = 0.8  # what an estimate assumes before anything was measured
 _TOKENS_PER_S = 60.0
+_WRITING_S = EXPECTED_OUTPUT_TOKENS / _TOKENS_PER_S
+TURN_S = _FIRST_TOKEN_S + _WRITING_S
 
 
 class PlannedAgent(msgspec.Struct, frozen=True):
@@ -82,12 +84,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     def estimate_time(self) -> float:
         """Return seconds along the graph's longest path; live edges overlap all but their first tokens."""
-        writing = EXPECTED_OUTPUT_TOKENS / _TOKENS_PER_S
         starts: dict[str, float] = {}
         synthesizer = self.strategy.synthesizer
         for name in (*self.strategy.in_order(), *(() if synthesizer is None else (synthesizer.name,))):
             waits = (
-                starts[e.source] + (1.0 if e.kind == "live" else writing) for e in self.strategy.sources(name)
+                starts[e.source] + (1.0 if e.kind == "live" else _WRITING_S)
+                for e in self.strategy.sources(name)
             )
             starts[name] = _FIRST_TOKEN_S + max(waits, default=0.0)
-        return round(max(starts.values()) + writing, 1)
+        return round(max(starts.values()) + _WRITING_S, 1)

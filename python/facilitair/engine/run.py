@@ -201,6 +201,10 @@ class Run:
         return turn.phase is Phase.WAITING and not ends_only
 
     def _begin(self, turn: AgentTurn) -> None:
+        if not self._streams.serve(turn):
+            self._speaker(turn).started(turn)
+            self._end_turn(turn)
+            return
         refusal = self._show_and_open(turn, "considers")
         if refusal is not None and self._streams.idle:  # else what is open may leave enough
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
@@ -212,6 +216,9 @@ class Run:
             return
         if self._streams.full:
             self._streams.postpone(turn)
+            return
+        if not self._streams.serve(turn):
+            self._finish_text(turn)
             return
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
@@ -287,16 +294,24 @@ class Run:
             case Ending.CONTINUE:
                 self._continue(turn)
             case Ending.ENDED | Ending.FAILED:
+                if ending is Ending.FAILED and (advice := self._streams.refused) is not None:
+                    self._fail("key_refused", advice)
                 self._finish_text(turn)
             case Ending.RETRY:
                 pass
 
     def _finish_text(self, turn: AgentTurn) -> None:
         self._writer(turn).finish()
-        if turn.failure is None and not turn.text.strip():
-            turn.fail(f"{turn.model.id} answered with nothing")
+        if turn.failure is None and not len(turn.draft) and self._wrote_nothing(turn) is Ending.RETRY:
+            return
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
+
+    def _wrote_nothing(self, turn: AgentTurn) -> Ending:
+        if not turn.directed:
+            return self._streams.answered_nothing(turn)
+        turn.fail(f"{turn.model.id} wrote control lines and no text")  # they have taken effect
+        return Ending.FAILED
 
     def _consider_interrupting(self, turn: AgentTurn) -> None:
         if turn.phase is not Phase.STREAMING or turn.attention.closed_out or turn.model.tier == "none":
@@ -317,6 +332,7 @@ class Run:
     # --- control lines and retraction ------------------------------------------------------------------------------
 
     def _control(self, turn: AgentTurn, control: Control) -> None:
+        turn.directed = True
         match read_control(control.verb, control.rest):
             case OutlineTitle() as line:
                 self._agenda.outlines(turn, line)
@@ -419,8 +435,9 @@ class Run:
         needed = math.ceil(self._plan.limits.quorum * len(agents))
         empty = section.settled and section.latest(agents) is None
         if empty or len(agents) - len(lost) < needed:
+            keys = all(self._streams.lost_its_key(t) for t in section.turns if t.failed)
             self._fail(
-                "agents_failed",
+                "key_refused" if keys else "agents_failed",
                 f"{len(lost)} of {len(agents)} agents failed on {turn.section!r}, {needed} must be left; "
                 f"the last: {turn.failure}",
             )

@@ -27,14 +27,25 @@ class Seam(Protocol):
 
 
 class NoSeam:
-    """The beginning of a text: nothing to mend."""
+    """The beginning of a text: blank lines in front of it are no part of it, and alone they are no answer."""
+
+    def __init__(self) -> None:
+        self._held: str | None = ""
 
     def feed(self, text: str) -> str:
-        """Return `text`."""
-        return text
+        """Hold leading blanks until text follows, then release the indent of its line."""
+        if self._held is None:
+            return text
+        held = self._held + text
+        if held.isspace() or not held:
+            self._held = held
+            return ""
+        self._held = None
+        blanks = len(held) - len(held.lstrip())
+        return held[held.rfind("\n", 0, blanks) + 1 :]
 
     def flush(self) -> str:
-        """Return nothing: nothing is ever held."""
+        """Drop blanks that nothing followed."""
         return ""
 
 

@@ -1,8 +1,8 @@
 """The provider streams of a run's turns: opened, continued, stopped, paid for, and tried again.
 
 There is one retry loop, and it ends with the first visible content of a stream: what a user has seen is never
-played again. A failure that may pass is tried again after the provider's Retry-After or a growing pause, then the
-role's next model is taken.
+played again. A failure that may pass, an answer of nothing included, is tried again after the provider's Retry-After or
+a growing pause, then the role's next model is taken.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from facilitair_rust import Closed, Content, Failed, Finished, Reasoning, StreamError
+import msgspec
+
+from facilitair_rust import Closed, Content, Failed, Finished, Reasoning
 
 from ..clock import Clock
+from ..finish import is_whole
 from ..stream import EventStream
 from ..transport import Channel
 from .budget import Budget
@@ -30,9 +33,26 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0  # a provider that asks for more is given up for the next model
+# No model has worked, where nothing came before such an end and no usage was reported.
 _NOT_SERVED: Final = (
     "connect_failed", "connect_timeout", "tls_failed", "invalid_request", "http_status", "rate_limited", "auth_failed",
+    "provider_error", "malformed",
 )  # fmt: skip
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why a call gave no text; `retryable`, whether the same call may."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after_s: float | None = None
+    status: int | None = None
+
+    @property
+    def is_wrong_key(self) -> bool:
+        """Whether no call with this key can succeed. A 403 may be about one model."""
+        return self.code == "auth_failed" and self.status != 403
 
 
 class Ending(Enum):
@@ -59,6 +79,7 @@ class Streams:
         self._jitter: Random | None = None
         self.budget = Budget(plan.limits.max_cost, plan.limits.max_tokens)
         self.models_used: dict[str, Model] = {}
+        self._refused: dict[str, str] = {}  # providers that do not take their key, and what to do about it
 
     @property
     def full(self) -> bool:
@@ -78,9 +99,11 @@ class Streams:
         attempt = None if turn is None else turn.calls.attempt
         if turn is None or attempt is None or attempt.discard:
             return None
-        attempt.content, attempt.reasoning, turn.calls.tries = True, False, 0
         turn.pulse.heard(self._clock.now())
-        return turn, attempt.seam.feed(delta.text)
+        released = attempt.seam.feed(delta.text)
+        if released or delta.text.strip():
+            attempt.content, attempt.reasoning, turn.calls.tries = True, False, 0
+        return turn, released
 
     def reasons(self, delta: Reasoning) -> None:
         """Count what a model thinks; nobody is shown it."""
@@ -88,6 +111,26 @@ class Streams:
         turn = self._turns.get(delta.stream)
         if turn is not None and turn.calls.attempt is not None:
             turn.calls.attempt.reasoning = True
+
+    @property
+    def refused(self) -> str | None:
+        """What to do about the keys, when none of the run's providers takes its own; else `None`."""
+        needed = {model.provider for agent in self._plan.agents.values() for model in agent.models}
+        return "; ".join(self._refused.values()) if self._refused.keys() >= needed else None
+
+    def lost_its_key(self, turn: AgentTurn) -> bool:
+        """Whether all that `turn` could ask do not take their keys."""
+        return all(model.provider in self._refused for model in turn.agent.models)
+
+    def serve(self, turn: AgentTurn) -> bool:
+        """Let `turn` ask the next of its models whose provider takes its key; return whether there is one."""
+        models = turn.agent.models
+        while turn.model.provider in self._refused:
+            if turn.calls.model_index + 1 == len(models):
+                turn.fail(self._refused[turn.model.provider])
+                return False
+            turn.calls.next_model()
+        return True
 
     def refusal(self, turn: AgentTurn, work: Assignment) -> str | None:
         """Return why the budget does not allow to open a stream for `turn` now."""
@@ -141,21 +184,34 @@ class Streams:
         attempt = turn.calls.attempt if turn is not None else None
         if turn is None or attempt is None:
             return None
-        turn.calls.attempt = None
+        turn.calls.attempt, turn.calls.reasoned = None, attempt.reasoning
         self._settle(turn, attempt, delta)
         held = "" if attempt.discard else attempt.seam.flush()
         stopped = turn.phase is Phase.STOPPING
         if isinstance(delta, Failed) and not stopped:
-            return turn, held, self._failed(turn, attempt, delta.error)
+            error = delta.error
+            trouble = Trouble(error.code, error.message, error.retryable, error.retry_after_s, error.status)
+            return turn, held, self._failed(turn, trouble, attempt.content)
         if isinstance(delta, Finished) and not attempt.discard:
             if not turn.attention.closed_out:
                 turn.finish_reason = delta.reason
             return turn, held, Ending.ENDED
         return turn, held, Ending.CONTINUE
 
+    def answered_nothing(self, turn: AgentTurn) -> Ending:
+        """Take an end of `turn` that left no text for a failure, and return what follows."""
+        what = "only reasoned, and wrote no answer" if turn.calls.reasoned else "answered with nothing"
+        reason = turn.finish_reason
+        # One that says why would do so again. Blanks, and lines that were taken out, had counted as a success.
+        turn.calls.empty += 1
+        again = is_whole(reason) and turn.calls.empty <= self._plan.limits.retries
+        trouble = Trouble("empty_answer", f"it {what} (finish reason {reason})", retryable=again)
+        turn.finish_reason = "stop"
+        return self._failed(turn, trouble, content=False)
+
     def _settle(self, turn: AgentTurn, attempt: Attempt, delta: Finished | Failed | Closed) -> None:
         refused = isinstance(delta, Failed) and delta.error.code in _NOT_SERVED
-        if refused and not attempt.content and delta.usage is None:
+        if refused and not (attempt.content or attempt.reasoning) and delta.usage is None:
             self.budget.refund(delta.stream)
         else:
             turn.spent.add(self.budget.settle(delta.stream, delta.usage))
@@ -166,14 +222,16 @@ class Streams:
         own = Own(turn.text, own_quotes(turn), closing=turn.attention.closed_out)
         return compose(self._plan, work, shown, own, tier)
 
-    def _failed(self, turn: AgentTurn, attempt: Attempt, error: StreamError) -> Ending:
+    def _failed(self, turn: AgentTurn, error: Trouble, content: bool) -> Ending:
         reason = f"{turn.model.id}: {error.message} ({error.code})"
-        if attempt.content and turn.attention.closed_out:
+        if content and turn.attention.closed_out:
             self._events.tell(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
             return Ending.ENDED
-        if attempt.content:
+        if content:
             turn.fail(reason)
             return Ending.FAILED
+        if error.is_wrong_key:
+            return self._wrong_key(turn, error)
         now = self._clock.now()
         pause = self._pause(turn, error)
         if error.retryable and turn.calls.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
@@ -182,7 +240,7 @@ class Streams:
             self._events.tell(f"{turn.agent.name}: {reason}; trying again in {pause:.1f} s", "warning")
             return Ending.RETRY
         if turn.calls.model_index + 1 < len(turn.agent.models):
-            turn.calls.model_index, turn.calls.tries = turn.calls.model_index + 1, 0
+            turn.calls.next_model()
             turn.phase, turn.calls.retry_at = Phase.RETRYING, now
             self._events.tell(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
             return Ending.RETRY
@@ -192,7 +250,27 @@ class Streams:
         turn.fail(reason)
         return Ending.FAILED
 
-    def _pause(self, turn: AgentTurn, error: StreamError) -> float:
+    def _wrong_key(self, turn: AgentTurn, error: Trouble) -> Ending:
+        """Ask a provider nothing more that does not take its key."""
+        provider, endpoint = turn.model.provider, turn.model.endpoint
+        if provider not in self._refused:
+            key = f"the key in {endpoint.key_from}" if endpoint.key_from else "a request without a key"
+            check = f"check {endpoint.key_from}" if endpoint.key_from else "set its key"
+            reason = f"{provider} refuses {key} ({error.message}); {check}, or run `facilitair doctor`"
+            self._refused[provider] = reason
+            self._events.tell(reason, "error")
+        if turn.attention.closed_out:
+            self._events.tell(
+                f"{turn.agent.name} did not read to the end: {self._refused[provider]}", "warning"
+            )
+            return Ending.ENDED
+        if not self.serve(turn):
+            return Ending.FAILED
+        turn.phase, turn.calls.retry_at = Phase.RETRYING, self._clock.now()
+        self._events.tell(f"{turn.agent.name} goes on with {turn.model.id}", "warning")
+        return Ending.RETRY
+
+    def _pause(self, turn: AgentTurn, error: Trouble) -> float:
         if error.retry_after_s is not None:
             return error.retry_after_s
         if self._jitter is None:

@@ -14,6 +14,7 @@ import msgspec
 
 from facilitair_rust import ChunkText
 
+from ..finish import described, is_length, is_whole
 from ..stream import Figures
 from .budget import Spending
 from .control import Verdict
@@ -54,7 +55,14 @@ class Calls(msgspec.Struct):
     attempt: Attempt | None = None
     model_index: int = 0
     tries: int = 0  # that failed, of this model, since it last wrote
+    empty: int = 0  # that left no text, of this model
+    reasoned: bool = False  # whether the last one thought
     retry_at: float | None = None  # `None`: as soon as a stream may be opened
+
+    def next_model(self) -> None:
+        """Ask the agent's next model from now on."""
+        self.model_index += 1
+        self.tries = self.empty = 0
 
     def due(self, now: float) -> bool:
         """Whether the pause before the next try is over."""
@@ -102,8 +110,8 @@ class AgentTurn:
     """
 
     __slots__ = (
-        "agent", "answers", "attention", "calls", "draft", "failure", "finish_reason", "id", "number", "phase",
-        "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
+        "agent", "answers", "attention", "calls", "directed", "draft", "failure", "finish_reason", "id", "number",
+        "phase", "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +126,7 @@ class AgentTurn:
         self.provenance = Provenance(self.id)
         self.phase = Phase.WAITING
         self.verdict: Verdict | None = None
+        self.directed = False  # whether it wrote a control line
         self.rollbacks = 0
         self.finish_reason = "stop"
         self.failure: str | None = None
@@ -153,15 +162,15 @@ class AgentTurn:
 
     @property
     def cut_short(self) -> bool:
-        """Whether its text ends for another reason than that its model had finished."""
-        return self.failure is not None or self.finish_reason == "budget"
+        """Whether its text ends for another reason than that its model had finished, or had no more room."""
+        return self.failure is not None or not (is_whole(self.finish_reason) or is_length(self.finish_reason))
 
     @property
     def loss(self) -> str | None:
         """What it ended with less than it should have, or `None`."""
-        if not self.cut_short and self.finish_reason != "length":
+        if self.failure is None and is_whole(self.finish_reason):
             return None
-        why = "cut by its model's length limit" if self.finish_reason == "length" else "ended early"
+        why = "ended early" if self.finish_reason == "budget" else described(self.finish_reason)
         return f"{self.agent.name} on {self.section}: {self.failure or why}"
 
     @property

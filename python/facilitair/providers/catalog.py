@@ -40,11 +40,13 @@ from ..protocols import Dialect, MaxTokensField, Wire
 from .model import Endpoint, Model
 
 SIMULATOR: Final = "simulator"
+SIMULATE_VARIABLE: Final = "FACILITAIR_SIMULATE"
 
 _CONNECT_S: Final = 5.0
 _FIRST_CONTENT_S: Final = 60.0
 _FIRST_CONTENT_SLOW_S: Final = 180.0
 _BETWEEN_CONTENT_S: Final = 30.0
+_BETWEEN_CONTENT_LOCAL_S: Final = 180.0
 _TOTAL_S: Final = 600.0
 _MODELS_KEPT: Final = 1000
 
@@ -75,6 +77,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     reasoning: tuple[str, ...]
     not_reasoning: tuple[str, ...]
+    think_tags: tuple[str, ...]
     bound_keys: frozenset[str]
     families: dict[str, tuple[str, ...]]
     providers: dict[str, Provider]
@@ -130,7 +133,7 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             *(agent.model or "" for graph in self.config.strategy.values() for agent in graph.agents),
         ]
         return self.primary == SIMULATOR or any(
-            name.startswith(f"{SIMULATOR}/") for choice in named for name in as_models(choice)
+            is_simulated(name) for choice in named for name in as_models(choice)
         )
 
     def with_simulator(self, base_url: str) -> Catalog:
@@ -180,6 +183,11 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             raise ConfigError(f"{key.name} holds blanks or characters that no key has; copy the key again")
         return Secret(key.value)
 
+    def key_from(self, provider: str) -> str | None:
+        """Return the variable that holds a provider's key, if one does."""
+        key = self._key(provider)
+        return None if key is None else key.name
+
     def key_variables(self, provider: str) -> tuple[str, ...]:
         """Return the names of the variables that may hold a provider's key, first one first."""
         own = self.config.providers.get(provider, ProviderConfig())
@@ -223,7 +231,7 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             tier=own.tier or tier,
             reasoning=reasoning,
             simulated=provider == SIMULATOR,
-            timeouts=self._timeouts(own, slow=reasoning or (local and provider != SIMULATOR)),
+            timeouts=self._timeouts(own, reasoning=reasoning, local=local and provider != SIMULATOR),
             endpoint=endpoint,
             free=free and not _runs_elsewhere(provider, model) if own.free is None else own.free,
             known_price=self._known_price(provider, model, spec),
@@ -242,13 +250,45 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             or config.choice("default")
             or config.preset_choice(chosen, role)
             or config.preset_choice(chosen, "default")
-            or self._built_in(config.provider or self.primary, chosen, role)
         )
+        if config.simulate:
+            names = tuple(name for name in names if is_simulated(name)) or self._built_in(
+                SIMULATOR, chosen, role
+            )
+        names = names or self._built_in(config.provider or self._primary(), chosen, role)
         return tuple(self.resolve(name, brief=chosen in ("fast", "budget")) for name in names)
 
     def first_of(self, provider: str) -> Model:
         """Return the model that a provider's own balanced preset, or its server, offers first."""
         return self.resolve(self._built_in(provider, "balanced", "default")[0], brief=True)
+
+    def _primary(self) -> str:
+        """Return the primary provider. The simulator takes the place of one that is missing only where somebody wants
+        that: text that nobody wrote must not pass for an answer."""
+        if self.primary == SIMULATOR and not self._may_simulate():
+            raise ConfigError("; ".join((*self.notices, self._no_model())))
+        return self.primary
+
+    def _may_simulate(self) -> bool:
+        if self.config.simulate is not None:
+            return self.config.simulate
+        said = self._variable(SIMULATE_VARIABLE)
+        return said is not None and said.value.lower() not in ("0", "false", "no", "off")
+
+    def _no_model(self) -> str:
+        from difflib import get_close_matches  # only where something is wrong
+
+        keys = [name for spec in table().providers.values() for name in spec.key_env]
+        named = (name for name in (*self.env, *self.config.dotenv) if "KEY" in name and name not in keys)
+        near = next(
+            ((name, like[0]) for name in named if (like := get_close_matches(name, keys, 1, 0.9))), None
+        )
+        mistyped = "" if near is None else f" ({near[0]} is set; did you mean {near[1]}?)"
+        return (
+            f"no key and no local model found{mistyped}: set OPENAI_API_KEY or another provider's key, start a local "
+            "server, or run `facilitair doctor`. To try it without a model, let the built-in simulator play its "
+            f"scripts: --simulate, simulate=True, or {SIMULATE_VARIABLE}=1"
+        )
 
     def _built_in(self, provider: str, preset: str, role: str) -> tuple[str, ...]:
         if provider == SIMULATOR:
@@ -328,12 +368,14 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
         return Endpoint(
             base_url=self.base_url(provider),
             key=key,
+            key_from=self.key_from(provider),
             headers={**spec.headers, **own.headers},
             body={**(hurry if brief and reasoning else {}), **own.body},
             dialect=own.dialect or spec.dialect or ("trailing" if own.tier == "prefill" else None),
             max_tokens_field=own.max_tokens_field or reasoning_field,
             include_usage=spec.include_usage if own.include_usage is None else own.include_usage,
             wire=own.wire or spec.wire,
+            think_tags=_has_think_tags(model, own),
             output_limit=limit,
         )
 
@@ -382,15 +424,20 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
         except ConfigError:
             return True  # somebody wants it; what is wrong with its address is said when it is used
 
-    def _timeouts(self, own: ProviderConfig, *, slow: bool) -> Timeouts:
+    def _timeouts(self, own: ProviderConfig, *, reasoning: bool, local: bool) -> Timeouts:
         outer, inner = self.config.timeouts, own.timeouts
         first = (inner.first_content, outer.first_content, _FIRST_CONTENT_S)
-        if slow:  # local servers load the model first, and that takes as long as reasoning does
+        if reasoning or local:  # local servers load the model first, and that takes as long as reasoning does
             first = (inner.first_content_reasoning, outer.first_content_reasoning, _FIRST_CONTENT_SLOW_S)
         return Timeouts(
             connect=_first(inner.connect, outer.connect, _CONNECT_S),
             first_content=_first(*first),
-            between_content=_first(inner.between_content, outer.between_content, _BETWEEN_CONTENT_S),
+            # They are silent, too, while they compute the prompt of another stream.
+            between_content=_first(
+                inner.between_content,
+                outer.between_content,
+                _BETWEEN_CONTENT_LOCAL_S if local else _BETWEEN_CONTENT_S,
+            ),
             total=_first(inner.total, outer.total, _TOTAL_S),
         )
 
@@ -405,6 +452,11 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             cached_input_per_mtok=rates.cached_input_per_mtok,
             source="configured" if configured else "built in",
         )
+
+
+def is_simulated(name: str) -> bool:
+    """Return whether `provider/name` means a script of the simulator."""
+    return name.startswith(f"{SIMULATOR}/")
 
 
 def family_of(model: str) -> str:
@@ -444,6 +496,11 @@ def _is_reasoning(model: str, own: ProviderConfig) -> bool:
     return any(_matches(model, pattern) for pattern in known.reasoning) and not any(
         _matches(model, pattern) for pattern in known.not_reasoning
     )
+
+
+def _has_think_tags(model: str, own: ProviderConfig) -> bool:
+    patterns = table().think_tags if own.think_tags is None else own.think_tags
+    return any(_matches(model, pattern) for pattern in patterns)
 
 
 def _tier(model: str, spec: Provider) -> ModelTier:

@@ -25,11 +25,6 @@ from .model import auth_headers
 
 _PROBE_S: Final = 1.5
 _LARGEST_ANSWER: Final = 4 * 1024 * 1024
-SIMULATOR_NOTICE: Final = (
-    "no key and no local model found: using the built-in simulator; its text is scripted, not written by a model. "
-    "Set OPENAI_API_KEY (or another provider's key) or run `facilitair doctor`"
-)
-
 _NOT_FOR_CHAT: Final = ("embed", "bge-", "rerank", "minilm", "whisper")
 
 
@@ -74,6 +69,8 @@ async def ask_all_servers(catalog: Catalog) -> Catalog:
 
 
 def _chosen(config: Config) -> str | None:
+    if config.simulate:
+        return SIMULATOR
     if config.provider:
         return config.provider
     names = config.choice("default") or config.preset_choice(config.preset, "default")
@@ -117,7 +114,7 @@ def _decide(
             notices.append(f"{title} runs at {url} but has no model{hint}")
         elif catalog.placed_by(name):
             notices.append(f"{title} does not answer at {url}")
-    return SIMULATOR, [*notices, SIMULATOR_NOTICE]
+    return SIMULATOR, notices
 
 
 def _moved(catalog: Catalog, name: str, found: tuple[Installed, ...]) -> list[str]:

@@ -62,7 +62,14 @@ class HttpChannel:
         """Start a stream and return its number."""
         if client := self._sdk_clients.get(request.provider):
             return self._relay(client, request)
-        return self._mux.open(request.url, request.headers, request.body, request.timeouts, request.wire)
+        return self._mux.open(
+            request.url,
+            request.headers,
+            request.body,
+            request.timeouts,
+            request.wire,
+            think_tags=request.think_tags,
+        )
 
     def close_stream(self, stream: int) -> None:
         """Stop a stream: its connection is closed, and `Closed` is its last delta."""

@@ -31,19 +31,22 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An address and the key that may be sent there, and what its server takes in a request.
+    """An address and the key that may be sent there, the variable it is from, and what its server takes in a request.
 
-    `output_limit` is the most tokens that the model may write; the Messages API cannot do without.
+    `output_limit` is the most tokens that the model may write; the Messages API cannot do without. With `think_tags`,
+    what its content begins with between `<think>` and `</think>` is reasoning.
     """
 
     base_url: str
     key: Secret | None = None
+    key_from: str | None = None
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     dialect: Dialect | None = None
     max_tokens_field: MaxTokensField = "max_tokens"
     include_usage: bool = True
     wire: Wire = "openai"
+    think_tags: bool = False
     output_limit: int | None = None
 
 
@@ -102,6 +105,7 @@ class Model(msgspec.Struct, frozen=True):
             timeouts=self.timeouts,
             provider=self.provider,
             wire=endpoint.wire,
+            think_tags=endpoint.think_tags,
         )
 
     def _completion(

@@ -94,6 +94,7 @@ async def _relay(
         async for chunk in chunks:
             named, usage = chunk.model or named, _usage(chunk.usage) or usage
             for text, thought in _texts(chunk):
+                reason = None  # one before more content was premature
                 clocks.got_content()
                 push = stream.push_reasoning if thought else stream.push
                 if not push(text):

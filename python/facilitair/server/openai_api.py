@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from ..config import Config
 from ..engine.strategies import BUILT_IN
 from ..errors import Gone, NoSuchModel, NotFound, RunFailed, TooLarge, Unprocessable
+from ..finish import as_openai
 from ..options import RunOptions
 from .auth import Principal, principal
 from .directory import RunRecord
@@ -212,7 +213,7 @@ class Completion:
         if failed := self._failure():
             raise failed
         message = {"role": "assistant", **{name: "".join(pieces) for name, pieces in texts.items()}}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish_reason()}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
 
     async def stream(self, heartbeat_s: float, *, include_usage: bool) -> AsyncGenerator[bytes]:
@@ -229,7 +230,7 @@ class Completion:
         if failed := self._failure():
             yield _data({"error": failed.as_openai()})
         else:
-            yield self._chunk({}, "stop", more)
+            yield self._chunk({}, self._finish_reason(), more)
             if include_usage:
                 yield _data(
                     {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
@@ -263,6 +264,11 @@ class Completion:
                 return RunFailed(state.error_code or "internal", state.error_message or "the run failed.")
             case _:
                 return RunFailed("cancelled", f"the run was stopped: {state.error_message}.")
+
+    def _finish_reason(self) -> str:
+        """Return why the answer ends: every section's text has its own reason."""
+        syntheses = self._transcript.state.syntheses.values()
+        return as_openai(synthesis.finish_reason or "stop" for synthesis in syntheses)
 
     def _usage(self) -> dict[str, Any] | None:
         """Return what the whole run used. OpenAI's form has no word for "nobody said" but leaving it out."""

@@ -46,7 +46,7 @@ FAULTS: Final[dict[str, FaultKind]] = {
     "cut": _mid_text("drops the connection in mid-text"),
     "error": _mid_text("sends an error object in mid-text and ends"),
     "malformed": _mid_text("sends broken JSON in mid-text"),
-    "huge": FaultKind("sends one huge event before its text", value=2.0, unit="MiB of that event"),
+    "huge": FaultKind("sends one huge event before its text", value=9.0, unit="MiB of that event"),
     "bytes": FaultKind("writes every byte on its own"),
     "u2028": FaultKind("adds U+2028, U+2029, U+0085 and emoji to its text"),
     "dupdone": FaultKind("sends its end twice"),

@@ -58,7 +58,9 @@ class ScriptChannel:
         self._requests.append(request)
         self._opened += 1
         now = self._clock.now()
-        decoder = ChatDecoder(self._opened, request.timeouts, now, request.wire)
+        decoder = ChatDecoder(
+            self._opened, request.timeouts, now, request.wire, think_tags=request.think_tags
+        )
         spoken = self._brain.message_reply_to if request.wire == "anthropic" else self._brain.reply_to
         reply = spoken(request.body)
         if isinstance(reply, Refusal):
@@ -121,7 +123,7 @@ class _Stream:
     def __init__(self, decoder: ChatDecoder, reply: Reply, now: float) -> None:
         self.decoder = decoder
         self._steps = reply.steps
-        self._hangs = reply.ending == "hang"
+        self._ending = reply.ending
         self._due = now
         self._step: Step | None = None
         self._prepare()
@@ -140,7 +142,7 @@ class _Stream:
             if deadline is not None and deadline < self._due:
                 deltas += self.decoder.expire(deadline)
             elif self._step is None:
-                deltas += self.decoder.eof(self._due)
+                deltas += self.decoder.eof(self._due, clean=self._ending == "complete")
             else:
                 deltas += self.decoder.feed(self._step.data, self._due)
                 self._prepare()
@@ -150,5 +152,5 @@ class _Stream:
         self._step = next(self._steps, None)
         if self._step is not None:
             self._due += self._step.delay_s
-        elif self._hangs:
+        elif self._ending == "hang":
             self._due = math.inf

@@ -51,12 +51,13 @@ impl Timeouts {
     }
 }
 
-/// The protocol that Python calls `name`.
-pub fn wire(name: &str) -> Result<core::Wire, Error> {
-    core::Wire::named(name).ok_or_else(|| {
+/// How a response is read, in the words of Python.
+pub fn reading(wire: &str, think_tags: bool) -> Result<core::Reading, Error> {
+    let wire = core::Wire::named(wire).ok_or_else(|| {
         let known = core::Wire::ALL.map(core::Wire::as_str).join(", ");
-        Error::unknown("wire", name, &known)
-    })
+        Error::unknown("wire", wire, &known)
+    })?;
+    Ok(core::Reading { wire, think_tags })
 }
 
 /// One chat response without I/O: bytes and time in, deltas out. Exactly one of Finished,
@@ -86,9 +87,9 @@ impl ChatDecoder {
 #[pymethods]
 impl ChatDecoder {
     #[new]
-    #[pyo3(signature = (stream, timeouts, now, wire="openai"))]
-    fn new(stream: u64, timeouts: &Timeouts, now: f64, wire: &str) -> Result<Self, Error> {
-        let inner = core::ChatDecoder::new(self::wire(wire)?, timeouts.into(), now);
+    #[pyo3(signature = (stream, timeouts, now, wire="openai", *, think_tags=false))]
+    fn new(stream: u64, timeouts: &Timeouts, now: f64, wire: &str, think_tags: bool) -> Result<Self, Error> {
+        let inner = core::ChatDecoder::new(reading(wire, think_tags)?, timeouts.into(), now);
         Ok(Self { stream, inner: Mutex::new(inner) })
     }
 
@@ -112,7 +113,7 @@ impl ChatDecoder {
         now: f64,
     ) -> PyResult<Bound<'py, PyList>> {
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        self.collect(py, |decoder, _| decoder.head(status, headers, now))
+        self.collect(py, |decoder, out| decoder.head(status, headers, now, out))
     }
 
     /// Bytes of the body, cut anywhere.
@@ -120,9 +121,10 @@ impl ChatDecoder {
         self.collect(py, |decoder, out| decoder.feed(data, now, out))
     }
 
-    /// The end of the bytes, clean or not.
-    fn eof<'py>(&self, py: Python<'py>, now: f64) -> PyResult<Bound<'py, PyList>> {
-        self.collect(py, |decoder, out| decoder.eof(now, out))
+    /// The end of the bytes; `clean` where the peer said that there are no more, and did not just go.
+    #[pyo3(signature = (now, *, clean=true))]
+    fn eof<'py>(&self, py: Python<'py>, now: f64, clean: bool) -> PyResult<Bound<'py, PyList>> {
+        self.collect(py, |decoder, out| decoder.eof(clean, now, out))
     }
 
     /// No connection, or it broke before the head.

@@ -157,8 +157,8 @@ impl Mux {
 #[pymethods]
 impl Mux {
     /// Start a request whose response is read by `wire`; gives the number of its stream. A request that cannot be
-    /// sent is a stream that fails.
-    #[pyo3(signature = (url, headers, body, timeouts=None, wire="openai"))]
+    /// sent is a stream that fails. With `think_tags`, what content begins with in `<think>` is reasoning.
+    #[pyo3(signature = (url, headers, body, timeouts=None, wire="openai", *, think_tags=false))]
     fn open(
         &self,
         url: &str,
@@ -166,11 +166,12 @@ impl Mux {
         body: &[u8],
         timeouts: Option<&Timeouts>,
         wire: &str,
+        think_tags: bool,
     ) -> PyResult<u64> {
-        let wire = decoder::wire(wire)?;
+        let reading = decoder::reading(wire, think_tags)?;
         let headers: Vec<(String, String)> = headers.items()?.extract()?;
         let timeouts = timeouts.map_or_else(core::Timeouts::default, core::Timeouts::from);
-        let opened = self.core.open(url, &headers, body.to_vec(), wire, timeouts).map_err(Error::from)?;
+        let opened = self.core.open(url, &headers, body.to_vec(), reading, timeouts).map_err(Error::from)?;
         Ok(opened.ok_or_else(|| Error::closed("Mux"))?)
     }
 

@@ -9,14 +9,14 @@ const HEADERS: [(&str, &str); 1] = [("content-type", "text/event-stream; charset
 
 fn opened() -> ChatDecoder {
     let mut decoder = ChatDecoder::new(Wire::Anthropic, Timeouts::default(), 0.0);
-    decoder.head(200, HEADERS, 0.0);
+    decoder.head(200, HEADERS, 0.0, &mut Deltas::default());
     decoder
 }
 
 fn deltas<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Delta> {
     let (mut decoder, mut found) = (opened(), Deltas::default());
     pieces.into_iter().for_each(|piece| decoder.feed(piece, 0.0, &mut found));
-    decoder.eof(0.0, &mut found);
+    decoder.eof(true, 0.0, &mut found);
     assert!(decoder.done());
     found.into_vec()
 }
@@ -78,12 +78,12 @@ proptest! {
 }
 
 #[test]
-fn without_its_stop_it_is_truncated() {
-    let (code, message, usage) = failure(up_to("event: message_stop"));
-    assert_eq!((code, &*message), (ErrorCode::Truncated, "the response was cut before message_stop"));
-    assert_eq!(usage.and_then(|usage| usage.output_tokens), Some(15));
+fn without_a_reason_and_its_stop_it_is_truncated() {
+    assert!(matches!(deltas([up_to("event: message_stop")]).last(), Some(Delta::Finished { .. })));
     // The output so far is unknown then, not the one token of the start.
-    let (_, _, usage) = failure(up_to("event: content_block_stop"));
+    let (code, message, usage) = failure(up_to("event: content_block_stop"));
+    let said = "the response was cut before a stop reason or message_stop";
+    assert_eq!((code, &*message), (ErrorCode::Truncated, said));
     assert_eq!(usage.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((Some(2073), None)));
     let mut last = up_to("event: message_stop").to_vec();
     last.extend(b"event: message_stop\ndata: {\"type\":\"message_stop\"}");
@@ -106,7 +106,7 @@ fn an_error_in_mid_stream_ends_it() {
 
 #[test]
 fn an_event_of_the_wrong_shape_is_malformed() {
-    let mut stream = up_to("event: message_stop").to_vec();
+    let mut stream = up_to("event: message_delta").to_vec();
     stream.extend(b"data: {\"type\":\"content_block_delta\",\"delta\":[]}\n\n");
     assert_eq!(failure(&stream).0, ErrorCode::Malformed);
 }

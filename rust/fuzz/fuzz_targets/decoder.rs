@@ -10,12 +10,12 @@ fn deltas<'a>(wire: Wire, status: u16, json: bool, pieces: impl Iterator<Item = 
     let mut decoder = ChatDecoder::new(wire, Timeouts::default(), 0.0);
     decoder.add_secret(SECRET);
     let kind = if json { "application/json" } else { "text/event-stream" };
-    decoder.head(status, [("content-type", kind)].into_iter(), 0.0);
     let mut found = Deltas::default();
+    decoder.head(status, [("content-type", kind)].into_iter(), 0.0, &mut found);
     for piece in pieces {
         decoder.feed(piece, 0.0, &mut found);
     }
-    decoder.eof(0.0, &mut found);
+    decoder.eof(true, 0.0, &mut found);
     assert!(decoder.done());
     found.into_vec()
 }

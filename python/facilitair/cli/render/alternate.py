@@ -2,8 +2,8 @@
 
 A frame is one write between the marks of a synchronized update, and holds only the rows that changed. Each piece
 of a row is put at its column, and lines do not wrap, so a character whose width the terminal sees differently
-moves nothing but itself. All writes go past Python's buffers: a signal handler may have to leave the screen while
-a frame is written.
+moves nothing but itself. Keys are neither echoed onto it nor left for the shell to read. All writes go past Python's
+buffers: a signal handler may have to leave the screen while a frame is written.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import termios
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from types import FrameType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from rich.color import ColorSystem
 from rich.style import Style
@@ -37,6 +39,7 @@ class AlternateScreen:
         self._colours = colours
         self._shown: list[str] = []
         self._size = (0, 0)
+        self._keys: list[Any] | None = None  # how the terminal treated keys before
         self.active = False
 
     def size(self) -> tuple[int, int]:
@@ -55,6 +58,7 @@ class AlternateScreen:
         LAST_WORDS.add(self._leave_at_once)
         if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # a shell without job control ignores it
             signal.signal(signal.SIGTSTP, self._suspend)
+        self._mute_keys()
         self._write(_ENTER)
 
     def leave(self) -> None:
@@ -65,6 +69,7 @@ class AlternateScreen:
         LAST_WORDS.discard(self._leave_at_once)
         if signal.getsignal(signal.SIGTSTP) == self._suspend:
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        self._free_keys()
         self._write(_LEAVE)
 
     def draw(self, rows: Sequence[Row], size: tuple[int, int]) -> None:
@@ -95,8 +100,27 @@ class AlternateScreen:
             except BlockingIOError:  # another program left the terminal in that mode
                 select.select([], [self._fd], [])
 
+    def _mute_keys(self) -> None:
+        """Let keys do nothing, but for those that make signals. A terminal that cannot is drawn on all the same."""
+        with suppress(termios.error):
+            self._keys = termios.tcgetattr(self._fd)
+            quiet = termios.tcgetattr(self._fd)
+            quiet[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON)
+            termios.tcsetattr(self._fd, termios.TCSANOW, quiet)
+
+    def _free_keys(self) -> None:
+        """Give the terminal back as it was, and throw away what was typed meanwhile."""
+        keys, self._keys = self._keys, None
+        if keys is None:
+            return
+        with suppress(termios.error, OSError):
+            if os.tcgetpgrp(self._fd) == os.getpgrp():  # else the shell has it already, and has set it
+                termios.tcflush(self._fd, termios.TCIFLUSH)
+                termios.tcsetattr(self._fd, termios.TCSANOW, keys)
+
     def _leave_at_once(self) -> None:
         """Leave without waiting for a terminal that takes nothing: the process is about to end."""
+        self._free_keys()
         if self.active and select.select([], [self._fd], [], 0.2)[1]:
             os.write(self._fd, _LEAVE.encode())
 

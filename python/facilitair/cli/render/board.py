@@ -152,6 +152,7 @@ class Board:
     def _panel(self, agent: ev.AgentInfo, number: int) -> Panel:
         chunks = [chunk for chunk in self.state.chunks.values() if chunk.agent == agent.name]
         running = [chunk for chunk in chunks if chunk.status == "running"]
+        running.sort(key=lambda c: self._order(c.section))  # as in the answer
         activities = [self._activity(chunk) for chunk in running or chunks]
         parts = tuple(
             Part(self._place(c.section), c.text, self._sign(c.chunk_id).tail, self._sign(c.chunk_id).note)

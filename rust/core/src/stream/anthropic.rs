@@ -9,8 +9,9 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::delta::Usage;
-use super::json::{Count, Lenient, Str, object};
+use super::delta::{Usage, cumulative};
+use super::json::{Bytes, Count, Lenient, Str, object};
+use super::refusal;
 
 /// What one event is to the reader.
 #[derive(Debug)]
@@ -18,9 +19,9 @@ pub(super) enum Said<'a> {
     /// The message has begun.
     Start(Head<'a>),
     /// Text of the answer.
-    Text(Str<'a>),
+    Text(Bytes<'a>),
     /// Text of its thinking.
-    Thinking(Str<'a>),
+    Thinking(Bytes<'a>),
     /// News of the whole message: in the end why it stopped, and what it used.
     Change {
         /// Why it stopped, in the words of the chat protocol.
@@ -49,8 +50,8 @@ pub(super) struct Head<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Whole {
     pub(super) model: Option<String>,
-    pub(super) thinking: String,
-    pub(super) text: String,
+    pub(super) thinking: Vec<u8>,
+    pub(super) text: Vec<u8>,
     pub(super) reason: Option<String>,
     pub(super) usage: Option<Counts>,
 }
@@ -66,13 +67,13 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The later counts are cumulative; what they leave out stays.
+    /// The later counts are cumulative; what they leave out stays, and so does what gateways then call zero.
     pub(super) fn update(&mut self, later: Self) {
-        self.input = later.input.or(self.input);
-        self.cache_read = later.cache_read.or(self.cache_read);
-        self.cache_creation = later.cache_creation.or(self.cache_creation);
-        self.output = later.output.or(self.output);
-        self.thinking = later.thinking.or(self.thinking);
+        self.input = cumulative(self.input, later.input);
+        self.cache_read = cumulative(self.cache_read, later.cache_read);
+        self.cache_creation = cumulative(self.cache_creation, later.cache_creation);
+        self.output = cumulative(self.output, later.output);
+        self.thinking = cumulative(self.thinking, later.thinking);
     }
 
     /// The usage as the chat protocol counts: cached tokens are part of the input. `None` where nothing was said.
@@ -172,6 +173,10 @@ impl<'a> Piece<'a> {
 /// Reads one event, or a message that was not streamed.
 pub(super) fn read(data: &str) -> serde_json::Result<Said<'_>> {
     let event: Event<'_> = serde_json::from_str(data)?;
+    let error = event.error.map(shape).transpose()?.unwrap_or_default();
+    if refusal::is_reported(&error) {
+        return Ok(Said::Error(error));
+    }
     let usage = counts(event.usage);
     Ok(match (event.kind.as_ref().map_or("", |kind| &*kind.0), event.message, event.block, event.delta) {
         ("message_start", Some(message), ..) => {
@@ -188,7 +193,6 @@ pub(super) fn read(data: &str) -> serde_json::Result<Said<'_>> {
             Said::Change { reason, usage }
         }
         ("message_stop", ..) => Said::Stop,
-        ("error", ..) => Said::Error(event.error.map(shape).transpose()?.unwrap_or_default()),
         ("message", ..) => {
             let reason = event.stop_reason.map(|reason| finish_reason(&reason.0));
             let model = event.model.map(|model| model.0.into_owned());
@@ -202,8 +206,8 @@ pub(super) fn read(data: &str) -> serde_json::Result<Said<'_>> {
 fn whole<'a>(pieces: Vec<Piece<'_>>, mut message: Whole) -> serde_json::Result<Said<'a>> {
     for piece in pieces {
         match piece.said()? {
-            Said::Text(text) => message.text.push_str(&text.0),
-            Said::Thinking(thinking) => message.thinking.push_str(&thinking.0),
+            Said::Text(text) => message.text.extend_from_slice(&text.0),
+            Said::Thinking(thinking) => message.thinking.extend_from_slice(&thinking.0),
             _ => {}
         }
     }
@@ -232,8 +236,8 @@ mod tests {
 
     fn text(data: &str) -> String {
         match read(data).unwrap() {
-            Said::Text(text) => text.0.into_owned(),
-            Said::Thinking(thinking) => format!("({})", thinking.0),
+            Said::Text(text) => String::from_utf8_lossy(&text.0).into_owned(),
+            Said::Thinking(thinking) => format!("({})", String::from_utf8_lossy(&thinking.0)),
             said => format!("{said:?}"),
         }
     }
@@ -311,7 +315,7 @@ mod tests {
             {"type":"text","text":"a"},{"type":"tool_use","input":{}},{"type":"text","text":"b"}],
             "stop_reason":"max_tokens","usage":{"input_tokens":1,"output_tokens":2}}"#;
         let Said::Whole(message) = read(data).unwrap() else { panic!("no message") };
-        assert_eq!((&*message.thinking, &*message.text), ("t", "ab"));
+        assert_eq!((&*message.thinking, &*message.text), (&b"t"[..], &b"ab"[..]));
         assert_eq!(message.reason.as_deref(), Some("length"));
         assert_eq!(message.usage.and_then(Counts::usage).and_then(|usage| usage.output_tokens), Some(2));
     }

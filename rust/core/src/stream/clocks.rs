@@ -8,8 +8,10 @@
 
 use super::error::{ErrorCode, StreamError};
 
-/// How long usage and `[DONE]` may follow the finish reason.
-const ENDING: Seconds = 5.0;
+/// How long usage, `[DONE]` or, where the reason was premature, more content may follow the finish reason.
+const ENDING: Seconds = 10.0;
+/// How long the explanation of a refusal may take.
+const EXPLAINING: Seconds = 5.0;
 /// The longest any clock may run: four months, far from where instants overflow.
 pub const LONGEST: Seconds = 1e7;
 
@@ -70,6 +72,7 @@ enum Phase {
     Waiting,
     Flowing,
     Ending,
+    Refused,
 }
 
 /// The running clocks.
@@ -105,13 +108,17 @@ impl Clocks {
 
     /// Content or reasoning arrived.
     pub fn content(&mut self, now: Seconds) {
-        if self.phase != Phase::Ending {
-            self.phase = Phase::Flowing;
-            self.since = now;
-        }
+        self.phase = Phase::Flowing;
+        self.since = now;
     }
 
-    /// The finish reason arrived; only usage and the end may follow.
+    /// The status of the response says no.
+    pub fn refused(&mut self, now: Seconds) {
+        self.phase = Phase::Refused;
+        self.since = now;
+    }
+
+    /// The finish reason arrived; as a rule only usage and the end follow.
     pub fn ending(&mut self, now: Seconds) {
         if self.phase != Phase::Ending {
             self.phase = Phase::Ending;
@@ -152,7 +159,7 @@ impl Clocks {
         let (code, message) = match self.phase {
             Phase::Connecting => (ErrorCode::ConnectTimeout, format!("no connection within {limit} s")),
             Phase::Waiting => (ErrorCode::FirstContentTimeout, format!("no content within {limit} s")),
-            Phase::Flowing | Phase::Ending => {
+            Phase::Flowing | Phase::Ending | Phase::Refused => {
                 (ErrorCode::StallTimeout, format!("no further content within {limit} s"))
             }
         };
@@ -165,6 +172,7 @@ impl Clocks {
             Phase::Waiting => self.timeouts.first_content,
             Phase::Flowing => self.timeouts.between_content,
             Phase::Ending => self.timeouts.between_content.min(ENDING),
+            Phase::Refused => self.timeouts.between_content.min(EXPLAINING),
         }
     }
 }

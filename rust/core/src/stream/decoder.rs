@@ -1,20 +1,25 @@
 //! One chat response without I/O: bytes and time in, deltas out.
 //!
-//! The finish is reported when `[DONE]`, the end of the bytes or a clock comes after the finish reason,
-//! as usage follows it in a chunk of its own. `[DONE]` without a finish reason is a finish with reason
-//! "stop", as the OpenAI client and proxies take it; the end of the bytes with neither is `truncated`.
-//! An Anthropic message says itself where it ends (`message_stop`); without that it is `truncated`.
+//! A finish reason is information, not the end: usage follows it in an event of its own, and some gateways send one
+//! with every chunk. The response ends with `[DONE]` (`message_stop`), with its body, or when nothing comes for a while
+//! after a reason. Content after a reason shows that it was premature; from then on the reasons of this response are
+//! believed only at a clean end. The end of the bytes without a reason is `truncated`. `[DONE]` without a reason is a
+//! finish with reason "stop", as the OpenAI client and proxies take it. Whether a reason is a good one is not said here.
+//!
 //! Exactly one of finished, failed and closed is the last delta; whatever comes after it is ignored.
 
 use super::anthropic::{self, Counts, Said};
 use super::clocks::{Clocks, Seconds, Timeouts};
 use super::delta::{Delta, Deltas, Usage};
 use super::error::{ErrorCode, StreamError};
-use super::openai::{Chunk, Message};
+use super::openai::{Choice, Chunk, Message};
 use super::refusal;
 use super::scrub::Scrubber;
 use super::sse::{Event, SseParser};
-use super::wire::Wire;
+use super::surrogate::Joiner;
+use super::think::{Piece, ThinkTags};
+use super::unexpected::{self, Unexpected};
+use super::wire::{Reading, Wire};
 
 /// More of an error's body is not read.
 const ERROR_BODY_LIMIT: usize = 64 << 10;
@@ -24,6 +29,8 @@ const JSON_BODY_LIMIT: usize = 8 << 20;
 const REASON_LIMIT: usize = 100;
 /// Longest name of a model kept, in code points.
 const MODEL_LIMIT: usize = 200;
+/// How much is kept of a body in which no event has been found, in bytes.
+const PROSE_LIMIT: usize = 500;
 
 #[derive(Debug)]
 enum Body {
@@ -31,7 +38,8 @@ enum Body {
     Awaited,
     /// Its first byte tells what it is; content types do not, as proxies set them at will.
     Opening,
-    Events(SseParser),
+    /// The parser, and what came before the first event, in case there never is one.
+    Events(SseParser, Vec<u8>),
     Json(Vec<u8>),
     Refused(StreamError, Vec<u8>),
     Ended,
@@ -51,25 +59,38 @@ struct Response {
     clocks: Clocks,
     scrubber: Scrubber,
     reason: Option<String>,
+    /// Whether content has followed a reason.
+    premature: bool,
+    content: Joiner,
+    reasoning: Joiner,
+    think_tags: Option<ThinkTags>,
     model: Option<String>,
     usage: Option<Usage>,
     /// The parts of the usage, where the protocol gives them one after the other.
     counts: Counts,
+    /// Whether there has been an event.
+    begun: bool,
     done: bool,
 }
 
 impl ChatDecoder {
     /// A request that starts now.
     #[must_use]
-    pub fn new(wire: Wire, timeouts: Timeouts, now: Seconds) -> Self {
+    pub fn new(reading: impl Into<Reading>, timeouts: Timeouts, now: Seconds) -> Self {
+        let reading = reading.into();
         let response = Response {
-            wire,
+            wire: reading.wire,
             clocks: Clocks::new(timeouts, now),
             scrubber: Scrubber::default(),
             reason: None,
+            premature: false,
+            content: Joiner::default(),
+            reasoning: Joiner::default(),
+            think_tags: reading.think_tags.then(ThinkTags::default),
             model: None,
             usage: None,
             counts: Counts::default(),
+            begun: false,
             done: false,
         };
         Self { body: Body::Awaited, response }
@@ -91,17 +112,21 @@ impl ChatDecoder {
         status: u16,
         headers: impl IntoIterator<Item = (&'h str, &'h str)>,
         now: Seconds,
+        out: &mut Deltas,
     ) {
         if !matches!(self.body, Body::Awaited) {
             return;
         }
         self.response.clocks.connected(now);
         let head = refusal::Head::read(headers);
-        self.body = match status {
-            200..=299 => Body::Opening,
-            _ => {
+        let encoding = head.encoding().map(str::to_owned);
+        self.body = match (status, encoding) {
+            (200..=299, Some(encoding)) => return self.fail(compressed(&encoding), out),
+            (200..=299, None) => Body::Opening,
+            (_, Some(_)) => return self.fail(head.error(status), out),  // nobody could read why
+            (_, None) => {
                 // The status says enough; its explanation must come at once and end.
-                self.response.clocks.ending(now);
+                self.response.clocks.refused(now);
                 Body::Refused(head.error(status), Vec::new())
             }
         };
@@ -113,14 +138,19 @@ impl ChatDecoder {
             data = data.trim_ascii_start();
             self.body = match data {
                 [] => Body::Opening,
-                [b'{', ..] => Body::Json(Vec::new()),
+                [b'{' | b'[', ..] => Body::Json(Vec::new()),
                 [b'<', ..] => return self.fail(web_page(), out),
-                _ => Body::Events(SseParser::default()),
+                [0x1f, 0x8b, ..] => return self.fail(compressed("gzip"), out),
+                _ => Body::Events(SseParser::default(), Vec::new()),
             };
         }
         match &mut self.body {
-            Body::Events(parser) => {
+            Body::Events(parser, prose) => {
                 let response = &mut self.response;
+                if !response.begun {
+                    let room = PROSE_LIMIT.saturating_sub(prose.len());
+                    prose.extend_from_slice(&data[..data.len().min(room)]);
+                }
                 let fed = parser.feed(data, |event| response.event(&event, now, out));
                 if let Err(error) = fed {
                     response.broken(StreamError::new(ErrorCode::TooLarge, error.to_string()), out);
@@ -143,14 +173,17 @@ impl ChatDecoder {
         self.settle();
     }
 
-    /// The end of the bytes, clean or not: a connection that broke is the same to the reader.
-    pub fn eof(&mut self, now: Seconds, out: &mut Deltas) {
+    /// The end of the bytes; `clean` where the peer said that there are no more, and did not just go.
+    pub fn eof(&mut self, clean: bool, now: Seconds, out: &mut Deltas) {
         match std::mem::replace(&mut self.body, Body::Ended) {
             Body::Awaited => self.response.fail(broke_before_head(), out),
             Body::Opening => self.response.fail(self.response.truncated(), out),
-            Body::Events(mut parser) => {
+            Body::Events(mut parser, prose) => {
                 self.response.last_event(&mut parser, now, out);
-                self.response.end_of_bytes(out);
+                if clean && !self.response.begun {
+                    self.response.prose(&prose, out);
+                }
+                self.response.end_of_bytes(clean, out);
             }
             Body::Json(body) => self.response.whole(&body, now, out),
             Body::Refused(error, body) => self.response.refuse(error, &body, false, out),
@@ -175,6 +208,7 @@ impl ChatDecoder {
     pub fn close(&mut self, out: &mut Deltas) {
         if !self.response.done {
             self.response.done = true;
+            self.response.rest(out);
             out.push(Delta::Closed { usage: self.response.usage });
         }
         self.settle();
@@ -202,10 +236,7 @@ impl ChatDecoder {
             match std::mem::replace(&mut self.body, Body::Ended) {
                 // The status says more than the clock that ran out while its explanation was read.
                 Body::Refused(refused, body) => self.response.refuse(refused, &body, true, out),
-                Body::Events(_) if self.response.is_whole() => self.response.finish(out),
-                Body::Events(_) if self.response.reason.is_some() => {
-                    self.response.fail(self.response.truncated(), out)
-                }
+                Body::Events(..) => self.response.broken(error, out),
                 _ => self.response.fail(error, out),
             }
             self.settle();
@@ -246,54 +277,110 @@ fn web_page() -> StreamError {
     StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) }
 }
 
+/// What came of reading one event.
+type Read = serde_json::Result<()>;
+
 impl Response {
     fn event(&mut self, event: &Event<'_>, now: Seconds, out: &mut Deltas) -> bool {
+        self.begun = true;
         let data = event.data.trim_ascii();
         if event.kind == "error" {
             self.fail(refusal::reported_text(data, &self.scrubber), out);
-        } else if !data.is_empty() {
-            match self.wire {
-                Wire::OpenAi => self.chunk_or_done(data, now, out),
-                Wire::Anthropic => self.said(anthropic::read(data), now, out),
-            }
+        } else if !data.is_empty()
+            && let Err(error) = self.read(data, now, out)
+        {
+            self.unread(data, &error, now, out);
         }
         !self.done
     }
 
-    fn chunk_or_done(&mut self, data: &str, now: Seconds, out: &mut Deltas) {
-        if data == "[DONE]" {
-            return self.finish(out);
+    fn read(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
+        match self.wire {
+            _ if data == "[DONE]" => self.finish(out),
+            Wire::OpenAi => self.chunk(&serde_json::from_str(data)?, data, now, out),
+            Wire::Anthropic => self.said(anthropic::read(data)?, data, now, out),
         }
-        match serde_json::from_str::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(&chunk, now, out),
-            Err(error) => self.broken(malformed(&error), out),
+        Ok(())
+    }
+
+    /// An event that is not what the protocol says. Some servers forget the blank lines between events, so that the
+    /// lines of one may be several.
+    fn unread(&mut self, data: &str, error: &serde_json::Error, now: Seconds, out: &mut Deltas) {
+        if error.is_data() || !data.contains('\n') {
+            return self.unexpected(data, error, out);
+        }
+        for line in data.lines().map(str::trim_ascii).filter(|line| !line.is_empty()) {
+            if self.done {
+                return;
+            }
+            if let Err(error) = self.read(line, now, out) {
+                self.unexpected(line, &error, out);
+            }
+        }
+    }
+
+    fn unexpected(&mut self, data: &str, error: &serde_json::Error, out: &mut Deltas) {
+        match unexpected::read(data) {
+            Unexpected::Error(said) => self.fail(refusal::reported(&said, &self.scrubber), out),
+            // A value that is no object was never meant to be a completion.
+            Unexpected::Nothing if !data.starts_with('{') => {}
+            Unexpected::Nothing if !self.is_completion(data) => {}
+            Unexpected::Nothing | Unexpected::Malformed => self.broken(malformed(error), out),
+        }
+    }
+
+    /// Whether an object means to be an event of this protocol.
+    fn is_completion(&self, data: &str) -> bool {
+        let Ok(serde_json::Value::Object(object)) = serde_json::from_str(data) else { return false };
+        match self.wire {
+            Wire::OpenAi => object.contains_key("choices"),
+            Wire::Anthropic => object.get("type").is_some_and(serde_json::Value::is_string),
+        }
+    }
+
+    /// A body without a single event: what somebody on the way said in plain words.
+    fn prose(&mut self, prose: &[u8], out: &mut Deltas) {
+        let said = String::from_utf8_lossy(prose);
+        if let Unexpected::Error(said) = unexpected::read(said.trim()) {
+            self.fail(refusal::reported(&said, &self.scrubber), out);
+        }
+    }
+
+    /// Fails where `data` is an error beside or instead of what was understood of it.
+    fn suspect(&mut self, data: &str, says_nothing: bool, out: &mut Deltas) {
+        let said = match serde_json::from_str(data) {
+            Ok(value) if says_nothing => unexpected::complaint(&value),
+            Ok(serde_json::Value::Object(object)) => unexpected::named(&object),
+            _ => None,
+        };
+        if let Some(said) = said {
+            self.fail(refusal::reported(&said, &self.scrubber), out);
         }
     }
 
     /// An event of an Anthropic message.
-    fn said(&mut self, said: serde_json::Result<Said<'_>>, now: Seconds, out: &mut Deltas) {
+    fn said(&mut self, said: Said<'_>, data: &str, now: Seconds, out: &mut Deltas) {
         match said {
-            Ok(Said::Text(text)) => self.text("", &text.0, now, out),
-            Ok(Said::Thinking(thinking)) => self.text(&thinking.0, "", now, out),
-            Ok(Said::Start(head)) => {
+            Said::Text(text) => self.text(b"", &text.0, now, out),
+            Said::Thinking(thinking) => self.text(&thinking.0, b"", now, out),
+            Said::Start(head) => {
                 self.named(head.model.as_ref().map_or("", |model| &*model.0));
                 self.count(head.usage);
             }
-            Ok(Said::Change { reason, usage }) => {
+            Said::Change { reason, usage } => {
                 self.count(usage);
                 self.finish_reason(reason.as_deref(), now);
             }
-            Ok(Said::Stop) => self.finish(out),
-            Ok(Said::Error(error)) => self.fail(refusal::reported(&error, &self.scrubber), out),
-            Ok(Said::Whole(message)) => {
+            Said::Stop => self.finish(out),
+            Said::Error(error) => self.fail(refusal::reported(&error, &self.scrubber), out),
+            Said::Whole(message) => {
                 self.named(message.model.as_deref().unwrap_or(""));
                 self.count(message.usage);
                 self.text(&message.thinking, &message.text, now, out);
                 self.finish_reason(message.reason.as_deref(), now);
                 self.finish(out);
             }
-            Ok(Said::Nothing) => {}
-            Err(error) => self.broken(malformed(&error), out),
+            Said::Nothing => self.suspect(data, true, out),
         }
     }
 
@@ -312,28 +399,38 @@ impl Response {
         let _ = parser.finish(|event| whole(event.data.trim_ascii()) && self.event(&event, now, out));
     }
 
-    fn chunk(&mut self, chunk: &Chunk<'_>, now: Seconds, out: &mut Deltas) {
+    fn chunk(&mut self, chunk: &Chunk<'_>, data: &str, now: Seconds, out: &mut Deltas) {
         self.envelope(chunk);
-        if let Some(choice) = chunk.choices.as_ref().and_then(|choices| choices.0.as_ref()) {
-            if let Some(message) = &choice.delta {
-                self.message(message, now, out);
-            }
-            self.finish_reason(choice.finish_reason.as_ref().map(|reason| &*reason.0), now);
+        if let Some(choice) = chunk.choice() {
+            self.choice(choice, choice.delta.as_ref(), now, out);
         }
-        if let Some(error) = chunk.error.as_ref().filter(|error| refusal::is_reported(error)) {
+        if chunk.is_suspect() {
+            self.suspect(data, chunk.says_nothing(), out);
+        }
+        self.unexplained(out);
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, message: Option<&Message<'_>>, now: Seconds, out: &mut Deltas) {
+        if let Some(message) = message {
+            self.text(message.reasoning(), &message.content(), now, out);
+        }
+        self.finish_reason(choice.finish_reason.as_ref().map(|reason| &*reason.0), now);
+        if let Some(error) = choice.error.as_ref().filter(|error| refusal::is_reported(error)) {
             self.fail(refusal::reported(error, &self.scrubber), out);
-        } else if self.reason.as_deref() == Some("error") {
+        }
+    }
+
+    fn unexplained(&mut self, out: &mut Deltas) {
+        if self.reason.as_deref() == Some("error") {
             let message = "the provider ended the response with an error it did not explain";
-            self.fail(
-                StreamError { retryable: true, ..StreamError::new(ErrorCode::ProviderError, message) },
-                out,
-            );
+            let error = StreamError::new(ErrorCode::ProviderError, message);
+            self.fail(StreamError { retryable: true, ..error }, out);
         }
     }
 
     fn envelope(&mut self, chunk: &Chunk<'_>) {
         if let Some(usage) = chunk.usage.as_ref().and_then(|usage| usage.0.as_ref()?.usage()) {
-            self.usage = Some(usage);
+            self.usage = Some(self.usage.map_or(usage, |earlier| earlier.updated(usage)));
         }
         self.named(chunk.model.as_ref().map_or("", |model| &*model.0));
     }
@@ -344,19 +441,34 @@ impl Response {
         }
     }
 
-    fn message(&mut self, message: &Message<'_>, now: Seconds, out: &mut Deltas) {
-        self.text(message.reasoning(), &message.content(), now, out);
-    }
-
-    fn text(&mut self, reasoning: &str, content: &str, now: Seconds, out: &mut Deltas) {
+    /// Text of the message, as the strings of an event hold it.
+    fn text(&mut self, reasoning: &[u8], content: &[u8], now: Seconds, out: &mut Deltas) {
+        if reasoning.is_empty() && content.is_empty() {
+            return;
+        }
+        self.premature |= self.reason.take().is_some();
+        self.clocks.content(now);
         if !reasoning.is_empty() {
-            out.reasoning(reasoning);
+            out.reasoning(&self.reasoning.join(reasoning));
         }
         if !content.is_empty() {
-            out.content(content);
+            let content = self.content.join(content);
+            Self::content(&content, self.think_tags.as_mut(), out);
         }
-        if !(reasoning.is_empty() && content.is_empty()) {
-            self.clocks.content(now);
+    }
+
+    fn content(content: &str, think_tags: Option<&mut ThinkTags>, out: &mut Deltas) {
+        let Some(tags) = think_tags else { return out.content(content) };
+        tags.part(content).iter().for_each(|piece| say(piece, out));
+    }
+
+    /// What was held back in the hope of more.
+    fn rest(&mut self, out: &mut Deltas) {
+        out.reasoning(self.reasoning.finish());
+        let rest = self.content.finish();
+        Self::content(rest, self.think_tags.as_mut(), out);
+        if let Some(piece) = self.think_tags.as_mut().and_then(ThinkTags::finish) {
+            say(&piece, out);
         }
     }
 
@@ -364,63 +476,67 @@ impl Response {
     fn finish_reason(&mut self, reason: Option<&str>, now: Seconds) {
         if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
             self.reason = Some(self.scrubber.clean_to(reason, REASON_LIMIT));
-            self.clocks.ending(now);
+            if !self.premature {
+                self.clocks.ending(now);
+            }
         }
     }
 
     /// An answer that was not streamed although a stream was asked for.
     fn whole(&mut self, body: &[u8], now: Seconds, out: &mut Deltas) {
-        if self.wire == Wire::OpenAi {
-            return self.completion(body, now, out);
-        }
         let body = String::from_utf8_lossy(body);
-        match anthropic::read(&body) {
+        let data = body.trim_ascii();
+        let read = match self.wire {
+            Wire::OpenAi => self.completion(data, now, out),
+            Wire::Anthropic => self.message(data, now, out),
+        };
+        match read {
+            Ok(()) => {}
             Err(error) if error.is_eof() => self.fail(self.truncated(), out),
-            said @ (Ok(Said::Whole(_) | Said::Error(_)) | Err(_)) => self.said(said, now, out),
-            Ok(_) => self.fail(no_completion(), out),
+            Err(error) => self.unexpected(data, &error, out),
+        }
+        if !self.done {
+            self.fail(no_completion(), out);
         }
     }
 
-    fn completion(&mut self, body: &[u8], now: Seconds, out: &mut Deltas) {
-        let chunk = match serde_json::from_slice::<Chunk<'_>>(body) {
-            Ok(chunk) => chunk,
-            Err(error) if error.is_eof() => return self.fail(self.truncated(), out),
-            Err(error) => return self.fail(malformed(&error), out),
-        };
+    fn completion(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
+        let chunk: Chunk<'_> = serde_json::from_str(data)?;
         self.envelope(&chunk);
-        if let Some(error) = chunk.error.as_ref().filter(|error| refusal::is_reported(error)) {
-            return self.fail(refusal::reported(error, &self.scrubber), out);
+        if chunk.is_suspect() {
+            self.suspect(data, chunk.says_nothing(), out);
         }
-        let Some(choice) = chunk.choices.as_ref().and_then(|choices| choices.0.as_ref()) else {
-            return self.fail(no_completion(), out);
-        };
-        if let Some(message) = &choice.message {
-            self.message(message, now, out);
+        if let Some(choice) = chunk.choice().filter(|_| !self.done) {
+            self.choice(choice, choice.message.as_ref(), now, out);
+            self.unexplained(out);
+            self.finish(out);
         }
-        self.finish_reason(choice.finish_reason.as_ref().map(|reason| &*reason.0), now);
-        self.finish(out);
+        Ok(())
     }
 
-    fn end_of_bytes(&mut self, out: &mut Deltas) {
-        self.broken(self.truncated(), out);
+    fn message(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
+        match anthropic::read(data)? {
+            said @ (Said::Whole(_) | Said::Error(_) | Said::Nothing) => self.said(said, data, now, out),
+            _ => {}
+        }
+        Ok(())
     }
 
-    /// Whether what may still come would only be usage.
-    fn is_whole(&self) -> bool {
-        self.wire == Wire::OpenAi && self.reason.is_some()
+    fn end_of_bytes(&mut self, clean: bool, out: &mut Deltas) {
+        if clean && self.reason.is_some() { self.finish(out) } else { self.broken(self.truncated(), out) }
     }
 
     fn truncated(&self) -> StreamError {
         let end = match self.wire {
             Wire::OpenAi => "a finish reason or [DONE]",
-            Wire::Anthropic => "message_stop",
+            Wire::Anthropic => "a stop reason or message_stop",
         };
         StreamError::new(ErrorCode::Truncated, format!("the response was cut before {end}"))
     }
 
-    /// The bytes are of no use from here on, which hurts only what has not said why it finished.
+    /// The bytes are of no use from here on, which hurts only what has not said why it finished, or said it too soon.
     fn broken(&mut self, error: StreamError, out: &mut Deltas) {
-        if self.is_whole() { self.finish(out) } else { self.fail(error, out) }
+        if self.reason.is_some() && !self.premature { self.finish(out) } else { self.fail(error, out) }
     }
 
     fn refuse(&mut self, error: StreamError, body: &[u8], is_cut: bool, out: &mut Deltas) {
@@ -430,6 +546,7 @@ impl Response {
 
     fn finish(&mut self, out: &mut Deltas) {
         if !std::mem::replace(&mut self.done, true) {
+            self.rest(out);
             let reason = self.reason.take().unwrap_or_else(|| "stop".to_owned());
             out.push(Delta::Finished { reason, usage: self.usage, model: self.model.take() });
         }
@@ -437,13 +554,31 @@ impl Response {
 
     fn fail(&mut self, error: StreamError, out: &mut Deltas) {
         if !std::mem::replace(&mut self.done, true) {
+            self.rest(out);
             out.push(Delta::Failed { error, usage: self.usage });
         }
     }
 }
 
+fn say(piece: &Piece, out: &mut Deltas) {
+    match piece {
+        Piece::Content(text) => out.content(text),
+        Piece::Reasoning(text) => out.reasoning(text),
+    }
+}
+
+/// The same request would get the same again.
 fn no_completion() -> StreamError {
-    StreamError::new(ErrorCode::Malformed, "the response is JSON but no completion")
+    let error = StreamError::new(ErrorCode::Malformed, "the response is JSON but no completion");
+    StreamError { retryable: false, ..error }
+}
+
+fn compressed(encoding: &str) -> StreamError {
+    let message = format!(
+        "the response is compressed ({encoding}), which nobody asked for: a proxy or gateway in front of the provider \
+         must not compress event streams"
+    );
+    StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) }
 }
 
 /// Says where, never what: the event may hold anything.

@@ -19,6 +19,24 @@ pub struct Usage {
     pub cost_usd: Option<f64>,
 }
 
+impl Usage {
+    /// What is known after a later report, which counts what the earlier did.
+    pub(super) fn updated(self, later: Self) -> Self {
+        Self {
+            input_tokens: cumulative(self.input_tokens, later.input_tokens),
+            output_tokens: cumulative(self.output_tokens, later.output_tokens),
+            cached_input_tokens: cumulative(self.cached_input_tokens, later.cached_input_tokens),
+            reasoning_tokens: cumulative(self.reasoning_tokens, later.reasoning_tokens),
+            cost_usd: later.cost_usd.filter(|cost| *cost > 0.0).or(self.cost_usd).or(later.cost_usd),
+        }
+    }
+}
+
+/// A count that only grows: the later one, unless it forgot what was counted.
+pub(super) fn cumulative(earlier: Option<u64>, later: Option<u64>) -> Option<u64> {
+    later.filter(|count| *count > 0).or(earlier).or(later)
+}
+
 /// One step of a stream. Exactly one of the last three ends it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
@@ -73,12 +91,16 @@ pub struct Deltas {
 impl Deltas {
     /// Appends one provider chunk of visible text.
     pub fn content(&mut self, text: &str) {
-        self.merge_content(Cow::Borrowed(text), 1);
+        if !text.is_empty() {
+            self.merge_content(Cow::Borrowed(text), 1);
+        }
     }
 
     /// Appends one provider chunk of reasoning.
     pub fn reasoning(&mut self, text: &str) {
-        self.merge_reasoning(Cow::Borrowed(text), 1);
+        if !text.is_empty() {
+            self.merge_reasoning(Cow::Borrowed(text), 1);
+        }
     }
 
     /// Appends a delta, merged with the last one where that is possible.

@@ -19,6 +19,8 @@ use tower::{Layer, Service};
 use super::error::{ErrorCode, StreamError};
 use super::tick;
 
+/// Gateways add headers by the dozen, and a head with more than the usual 100 would be no answer.
+const HEADERS: usize = 1000;
 /// Servers commonly drop idle connections after a minute or more.
 const IDLE: Duration = Duration::from_secs(55);
 
@@ -65,6 +67,7 @@ impl Client {
                 .referer(false)
                 .tcp_nodelay(true)
                 .pool_idle_timeout(IDLE)
+                .http1_max_headers(HEADERS)
                 .connector_layer(NoticeLayer)
         };
         if let Ok(http) = settings().build() {
@@ -154,6 +157,7 @@ pub(super) fn request(
     secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
     let mut map = HeaderMap::with_capacity(headers.len() + 2);
     map.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    map.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for (name, value) in headers {
         let key: HeaderName =
@@ -181,6 +185,10 @@ fn transport_error(error: &reqwest::Error) -> StreamError {
     let code = match () {
         () if error.is_builder() => ErrorCode::InvalidRequest,
         () if is_tls(error) => ErrorCode::TlsFailed,
+        () if is_unreadable(error) => {
+            let message = format!("the head of the response cannot be read: {cause}");
+            return StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) };
+        }
         () => ErrorCode::ConnectFailed,
     };
     // The proxy asks for credentials, which no retry brings.
@@ -197,6 +205,12 @@ fn root_cause(error: &reqwest::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+/// Whether the peer answered with something that is not HTTP as it should be, and would again.
+fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+        || error.source().is_some_and(is_unreadable)
 }
 
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {

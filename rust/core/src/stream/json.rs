@@ -1,6 +1,7 @@
 //! JSON as providers write it: what the readers of all protocols forgive.
 //!
-//! Unknown and doubled fields are ignored (the last one counts), `null` is "absent", a lone surrogate becomes U+FFFD.
+//! Unknown and doubled fields are ignored (the last one counts), `null` is "absent". Text that may be cut anywhere is
+//! [`Bytes`], which [`super::surrogate`] joins; in a [`Str`] a lone surrogate is U+FFFD.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -72,28 +73,36 @@ pub(super) use object;
 #[derive(Debug)]
 pub(super) struct Str<'a>(pub(super) Cow<'a, str>);
 
-/// A string of serde_json, which leaves lone surrogates in its bytes.
-pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Bytes::deserialize(deserializer)?.0 {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }))
+    }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+/// A string as serde_json leaves it, which may hold lone surrogates.
+#[derive(Debug, Default)]
+pub(super) struct Bytes<'a>(pub(super) Cow<'a, [u8]>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text<'a>(PhantomData<&'a ()>);
 
         impl<'de: 'a, 'a> Visitor<'de> for Text<'a> {
-            type Value = Str<'a>;
+            type Value = Bytes<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Str<'a>, E> {
-                Ok(Str(lossy(bytes)))
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Bytes<'a>, E> {
+                Ok(Bytes(Cow::Borrowed(bytes)))
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Str<'a>, E> {
-                Ok(Str(Cow::Owned(lossy(bytes).into_owned())))
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes<'a>, E> {
+                Ok(Bytes(Cow::Owned(bytes.to_vec())))
             }
         }
 

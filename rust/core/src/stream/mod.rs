@@ -3,9 +3,9 @@
 //! Imports point one way, from the later to the earlier of these:
 //!
 //! - `error`, `clocks`, `delta` and `wire` are what all of them speak of.
-//! - `sse` frames the bytes of a response, `openai` and `anthropic` read what one event says (over `json`), `refusal`
-//!   what a provider says went wrong (through `scrub`), `decoder` makes deltas of it all: without I/O, on any clock,
-//!   given as seconds.
+//! - `sse` frames the bytes of a response, `openai` and `anthropic` read what one event says (over `json`), `unexpected`
+//!   what one is that says nothing they know, `refusal` what a provider says went wrong (through `scrub`); `surrogate`
+//!   and `think` mend the text. `decoder` makes deltas of it all: without I/O, on any clock, given as seconds.
 //! - `shared` holds the deltas of all streams for their one consumer.
 //! - `tick` paces the I/O thread, `http` has its connections, `transfer` runs one request on it; only these do I/O.
 //!   `push` is for text from elsewhere.
@@ -29,9 +29,12 @@ mod refusal;
 mod scrub;
 mod shared;
 pub mod sse;
+mod surrogate;
 pub mod text;
+mod think;
 mod tick;
 mod transfer;
+mod unexpected;
 pub mod wire;
 
 pub use bell::Bell;
@@ -44,4 +47,4 @@ pub use mux::Mux;
 pub use push::Push;
 pub use shared::{Pushed, StreamId, Waiting};
 pub use text::{ChunkText, Segment, TextError};
-pub use wire::Wire;
+pub use wire::{Reading, Wire};

@@ -12,7 +12,7 @@ use super::http::{self, Client, ClientError};
 use super::push::Push;
 use super::shared::{Shared, Signals, StreamId, Waiting};
 use super::transfer::Transfer;
-use super::wire::Wire;
+use super::wire::Reading;
 
 /// Merges many chat streams.
 pub struct Mux {
@@ -60,7 +60,7 @@ impl Mux {
         url: &str,
         headers: &[(String, String)],
         body: Vec<u8>,
-        wire: Wire,
+        reading: impl Into<Reading>,
         timeouts: Timeouts,
     ) -> Result<Option<StreamId>, ClientError> {
         let Some(client) = self.client() else {
@@ -73,7 +73,8 @@ impl Mux {
         };
         match http::request(url, headers, body) {
             Ok((request, secrets)) => {
-                let transfer = Transfer::new(id, Arc::clone(&self.shared), signals, wire, timeouts, &secrets);
+                let shared = Arc::clone(&self.shared);
+                let transfer = Transfer::new(id, shared, signals, reading.into(), timeouts, &secrets);
                 let transfer = transfer.prompt(!self.gather);
                 io.spawn(transfer.run(client.clone(), request));
                 client.nudge();
@@ -158,7 +159,7 @@ mod tests {
         let id = mux.shared.add(Some(Arc::clone(&signals))).unwrap();
         let shared = Arc::clone(&mux.shared);
         let panicked = std::thread::spawn(move || {
-            let _transfer = Transfer::new(id, shared, signals, Wire::default(), Timeouts::default(), &[]);
+            let _transfer = Transfer::new(id, shared, signals, Reading::default(), Timeouts::default(), &[]);
             std::panic::resume_unwind(Box::new("a bug"));
         });
         assert!(panicked.join().is_err());

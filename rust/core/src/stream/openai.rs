@@ -11,8 +11,10 @@ use std::ops::RangeInclusive;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use super::delta::Usage;
-use super::json::{Count, Lenient, Str, lossy, object};
+use super::json::{Bytes, Count, Lenient, Str, object};
 
 /// US dollars that one response may cost.
 const COSTS: RangeInclusive<f64> = 0.0..=1e9;
@@ -24,8 +26,14 @@ object! {
         "usage" => usage: Lenient<WireUsage<'a>>,
         "model" => model: Str<'a>,
         "error" => error: serde_json::Value,
+        "object" => object: Raw<'a>,
+        "type" => kind: Raw<'a>,
+        "success" => success: Raw<'a>,
+        "base_resp" => base_resp: Raw<'a>,
     }
 }
+
+type Raw<'a> = &'a RawValue;
 
 object! {
     Choice {
@@ -33,21 +41,22 @@ object! {
         "delta" => delta: Message<'a>,
         "message" => message: Message<'a>,
         "finish_reason" => finish_reason: Str<'a>,
+        "error" => error: serde_json::Value,
     }
 }
 
 object! {
     Message {
         "content" => content: Parts<'a>,
-        "refusal" => refusal: Str<'a>,
-        "reasoning_content" => reasoning_content: Str<'a>,
-        "reasoning" => reasoning: Str<'a>,
+        "refusal" => refusal: Bytes<'a>,
+        "reasoning_content" => reasoning_content: Bytes<'a>,
+        "reasoning" => reasoning: Bytes<'a>,
     }
 }
 
 object! {
     Part {
-        "text" => text: Str<'a>,
+        "text" => text: Bytes<'a>,
         "thinking" => thinking: Parts<'a>,
     }
 }
@@ -66,6 +75,29 @@ object! {
 object! { PromptDetails { "cached_tokens" => cached: Count, } }
 object! { CompletionDetails { "reasoning_tokens" => reasoning: Count, } }
 
+impl<'a> Chunk<'a> {
+    /// The choice that is read.
+    pub(super) fn choice(&self) -> Option<&Choice<'a>> {
+        self.choices.as_ref()?.0.as_ref()
+    }
+
+    /// Whether there is nothing in it that a completion would say.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.choice().is_none() && self.usage.is_none()
+    }
+
+    /// Whether it may hold an error: fields say so, or a completion says nothing.
+    pub(super) fn is_suspect(&self) -> bool {
+        let is_error = |raw: &Option<Raw<'_>>| raw.is_some_and(|raw| raw.get().to_ascii_lowercase().ends_with("error\""));
+        self.says_nothing()
+            || self.error.is_some()
+            || is_error(&self.object)
+            || is_error(&self.kind)
+            || self.base_resp.is_some()
+            || self.success.is_some_and(|success| success.get() == "false")
+    }
+}
+
 impl Choice<'_> {
     fn is_first(&self) -> bool {
         self.index.as_ref().and_then(Count::value).is_none_or(|index| index == 0)
@@ -74,23 +106,23 @@ impl Choice<'_> {
 
 impl Message<'_> {
     /// Text for the reader. A refusal is what the model says instead of content.
-    pub(super) fn content(&self) -> Cow<'_, str> {
-        let content = self.content.as_ref().map_or("", |parts| &*parts.text);
-        match self.refusal.as_ref().map_or("", |refusal| &*refusal.0) {
-            "" => Cow::Borrowed(content),
-            refusal => Cow::Owned(format!("{content}{refusal}")),
+    pub(super) fn content(&self) -> Cow<'_, [u8]> {
+        let content = self.content.as_ref().map_or(&b""[..], |parts| &*parts.text);
+        match self.refusal.as_ref().map_or(&b""[..], |refusal| &*refusal.0) {
+            [] => Cow::Borrowed(content),
+            refusal => Cow::Owned([content, refusal].concat()),
         }
     }
 
     /// Text of the model's thinking; the two names for it are never used for different texts.
-    pub(super) fn reasoning(&self) -> &str {
+    pub(super) fn reasoning(&self) -> &[u8] {
         [self.reasoning_content.as_ref(), self.reasoning.as_ref()]
             .into_iter()
             .flatten()
             .map(|text| &*text.0)
-            .chain(self.content.as_ref().map(|parts| parts.thinking.as_str()))
+            .chain(self.content.as_ref().map(|parts| &*parts.thinking))
             .find(|text| !text.is_empty())
-            .unwrap_or("")
+            .unwrap_or_default()
     }
 }
 
@@ -119,8 +151,8 @@ impl WireUsage<'_> {
 /// `content`: a string, or a list of typed parts.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'a> {
-    text: Cow<'a, str>,
-    thinking: String,
+    text: Cow<'a, [u8]>,
+    thinking: Vec<u8>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
@@ -135,21 +167,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
             }
 
             fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Parts<'a>, E> {
-                Ok(Parts { text: lossy(bytes), thinking: String::new() })
+                Ok(Parts { text: Cow::Borrowed(bytes), thinking: Vec::new() })
             }
 
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Parts<'a>, E> {
-                Ok(Parts { text: Cow::Owned(lossy(bytes).into_owned()), thinking: String::new() })
+                Ok(Parts { text: Cow::Owned(bytes.to_vec()), thinking: Vec::new() })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts<'a>, A::Error> {
                 let mut parts = Parts::default();
                 while let Some(part) = seq.next_element::<Part<'a>>()? {
                     if let Some(text) = part.text {
-                        parts.text.to_mut().push_str(&text.0);
+                        parts.text.to_mut().extend_from_slice(&text.0);
                     }
                     if let Some(thinking) = part.thinking {
-                        parts.thinking.push_str(&thinking.text);
+                        parts.thinking.extend_from_slice(&thinking.text);
                     }
                 }
                 Ok(parts)
@@ -198,7 +230,8 @@ mod tests {
 
     fn message(json: &str) -> (String, String) {
         let message: Message<'_> = serde_json::from_str(json).unwrap();
-        (message.content().into_owned(), message.reasoning().to_owned())
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&message.content()), text(message.reasoning()))
     }
 
     #[test]
@@ -259,7 +292,7 @@ mod tests {
         let chunk: Chunk<'_> =
             serde_json::from_str(r#"{"choices":[{"delta":{"content":"a"}},{"delta":5}],"x":[1]}"#).unwrap();
         let content = chunk.choices.unwrap().0.unwrap().delta.unwrap().content().into_owned();
-        assert_eq!(content, "a");
+        assert_eq!(content, b"a");
         let second: Chunk<'_> =
             serde_json::from_str(r#"{"choices":[{"index":1,"delta":{"content":"b"}}]}"#).unwrap();
         assert!(second.choices.unwrap().0.is_none());

@@ -1,7 +1,8 @@
 //! What a provider says went wrong: the head of a refused request, an error body, an error in the stream.
 //!
 //! Providers agree on little: `{"error": {"message", "code", "type"}}`, `{"error": "..."}`,
-//! `{"message"}`, `{"detail"}`, a list around any of these, or plain text. Pages of HTML are dropped.
+//! `{"message"}`, `{"detail"}`, a list around any of these, or plain text. Pages of HTML are dropped. Which event is an
+//! error at all is in [`super::unexpected`].
 
 use std::time::SystemTime;
 
@@ -19,6 +20,7 @@ pub(super) struct Head {
     retry_after_s: Option<f64>,
     retry: Option<bool>,
     location: Option<String>,
+    encoding: Option<String>,
 }
 
 impl Head {
@@ -33,6 +35,9 @@ impl Head {
                 // OpenAI's and Anthropic's own clients obey it.
                 "x-should-retry" => head.retry = value.trim().parse().ok(),
                 "location" => head.location = Some(public_part(value)),
+                "content-encoding" if !value.trim().eq_ignore_ascii_case("identity") => {
+                    head.encoding = Some(value.trim().chars().filter(char::is_ascii_graphic).take(20).collect());
+                }
                 _ => {}
             }
         }
@@ -42,6 +47,11 @@ impl Head {
             .or_else(|| retry_after.and_then(|value| seconds(value, date)).filter(is_wait))
             .map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
         head
+    }
+
+    /// How the body is compressed, if it is.
+    pub(super) fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref().filter(|encoding| !encoding.is_empty())
     }
 
     /// The error of a status that is not a success; [`explain`] adds what the body says.
@@ -104,11 +114,20 @@ pub(super) fn explain(mut error: StreamError, body: &[u8], is_cut: bool, scrubbe
         Err(cause) => plain(body, is_cut || cause.is_eof()),
     };
     let said = said.filter(|said| !said.trim().is_empty());
+    // Google and xAI call a wrong key a bad request.
+    if error.status == Some(400) && said.as_deref().is_some_and(names_the_key) {
+        error.code = ErrorCode::AuthFailed;
+    }
     error.message = scrubber.clean(&match said {
         Some(said) => format!("{}: {said}", error.message),
         None => error.message,
     });
     error
+}
+
+fn names_the_key(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    ["api key not valid", "incorrect api key", "invalid api key"].iter().any(|words| said.contains(words))
 }
 
 /// The last word of a body that was cut is dropped: it may be the beginning of a key.
@@ -118,9 +137,15 @@ fn plain(body: &[u8], is_cut: bool) -> Option<String> {
     (!text.trim_start().starts_with('<')).then(|| text[..end].to_owned())
 }
 
-/// Whether the `error` field of a chunk reports anything.
+/// Whether the `error` field of an event reports anything.
 pub(super) fn is_reported(error: &Value) -> bool {
-    !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some("")
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Number(code) => code.as_i64() != Some(0),
+        Value::Bool(true) | Value::Object(_) => true,
+    }
 }
 
 /// The error of an `event: error`.
@@ -138,7 +163,8 @@ pub(super) fn reported_text(data: &str, scrubber: &Scrubber) -> StreamError {
 pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
     let said = message(error).filter(|said| !said.trim().is_empty());
     let said = scrubber.clean(said.as_deref().unwrap_or("the provider reported an error without a message"));
-    let status = ["code", "status"].iter().find_map(|name| numeric_status(error.get(name)?));
+    let status =
+        ["code", "status", "status_code", "statusCode"].iter().find_map(|name| numeric_status(error.get(name)?));
     let mut failure = StreamError::new(ErrorCode::ProviderError, said);
     failure.retryable = !is_permanent(error);
     if let Some(status) = status {
@@ -146,7 +172,7 @@ pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
         failure = failure.with_status(status);
     } else if labels(error).any(|label| label.contains("rate_limit")) {
         failure.code = ErrorCode::RateLimited;
-    } else if labels(error).any(|label| label.contains("authentication") || label.contains("permission")) {
+    } else if labels(error).any(|label| AUTH.iter().any(|part| label.contains(part))) {
         failure.code = ErrorCode::AuthFailed;
     }
     if is_out_of_quota(error) {
@@ -154,6 +180,9 @@ pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
     }
     failure
 }
+
+/// Parts of the names of errors that another key would mend.
+const AUTH: [&str; 4] = ["authentication", "permission", "unauthorized", "api_key"];
 
 fn numeric_status(code: &Value) -> Option<u16> {
     let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
@@ -182,7 +211,7 @@ fn message(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Array(items) => items.iter().find_map(message),
         Value::Object(object) => {
-            let said = ["error", "message", "detail", "msg"]
+            let said = ["error", "errors", "message", "detail", "msg", "error_msg", "errmsg", "title"]
                 .iter()
                 .find_map(|name| object.get(*name).filter(|inner| is_reported(inner)).and_then(message))?;
             // OpenRouter's own message is generic; the upstream's stands in the metadata.

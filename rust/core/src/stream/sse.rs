@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
-/// Largest event, in bytes.
-pub const DEFAULT_LIMIT: usize = 1 << 20;
+/// Largest event, in bytes: as large as a completion that is not streamed, which some gateways send as one event.
+pub const DEFAULT_LIMIT: usize = 8 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, header};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::clocks::{LONGEST, Seconds, Timeouts};
@@ -16,7 +16,7 @@ use super::error::{ErrorCode, StreamError};
 use super::http::{Client, Connection};
 use super::shared::{Haste, Shared, Signals, StreamId};
 use super::tick::{self, Awaited, Prompt};
-use super::wire::Wire;
+use super::wire::Reading;
 
 /// A connection can be used again once its response was read to the end, which follows `[DONE]` at once.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -49,11 +49,11 @@ impl Transfer {
         id: StreamId,
         shared: Arc<Shared>,
         signals: Arc<Signals>,
-        wire: Wire,
+        reading: Reading,
         timeouts: Timeouts,
         secrets: &[String],
     ) -> Self {
-        let mut decoder = ChatDecoder::new(wire, timeouts, now());
+        let mut decoder = ChatDecoder::new(reading, timeouts, now());
         secrets.iter().for_each(|secret| decoder.add_secret(secret));
         Self {
             id,
@@ -94,6 +94,7 @@ impl Transfer {
         let Some(mut response) = self.head(client, request, timer.as_mut()).await else {
             return;
         };
+        let framed = is_framed(&response);
         while !self.decoder.done() {
             if self.full {
                 self.wait_for_room(timer.as_mut()).await;
@@ -102,7 +103,7 @@ impl Transfer {
             match self.watch(response.chunk(), timer.as_mut()).await {
                 None => {}
                 Some(Ok(Some(bytes))) => self.decoder.feed(&bytes, now(), &mut self.got),
-                Some(Ok(None) | Err(_)) => self.decoder.eof(now(), &mut self.got),
+                Some(end) => self.decoder.eof(framed && end.is_ok(), now(), &mut self.got),
             }
             self.deliver();
             tick::progress();
@@ -143,7 +144,7 @@ impl Transfer {
     fn read_head(&mut self, response: &Response) {
         let headers = response.headers().iter();
         let text = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        self.decoder.head(response.status().as_u16(), text, now());
+        self.decoder.head(response.status().as_u16(), text, now(), &mut self.got);
     }
 
     fn fail(&mut self, error: StreamError) {
@@ -224,6 +225,11 @@ impl Drop for Transfer {
             self.shared.refuse(self.id, StreamError::new(ErrorCode::ProviderError, message));
         }
     }
+}
+
+/// Whether the end of the body is said, and not only that of the connection, which is how a server dies, too.
+fn is_framed(response: &Response) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| response.headers().contains_key(name))
 }
 
 async fn drain(response: &mut Response) {

@@ -29,3 +29,18 @@ impl Wire {
         }
     }
 }
+
+/// How a response is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The protocol.
+    pub wire: Wire,
+    /// Whether what content begins with between `<think>` and `</think>` is reasoning.
+    pub think_tags: bool,
+}
+
+impl From<Wire> for Reading {
+    fn from(wire: Wire) -> Self {
+        Self { wire, think_tags: false }
+    }
+}
