@@ -197,11 +197,15 @@ class Clock:
         return self.now
 
 
-def test_a_ticket_opens_its_stream_once() -> None:
-    tickets = Tickets(30)
+def test_a_ticket_opens_its_stream_again_until_that_is_forgotten() -> None:
+    clock = Clock()
+    tickets = Tickets(30, clock)
     text = tickets.issue("me", "s1")
 
     assert tickets.redeem(text, "s1") == "me"
+    clock.now = 1000.0
+    assert tickets.redeem(text, "s1") == "me"
+    tickets.forget("s1")
     assert tickets.redeem(text, "s1") is None
 
 
@@ -223,7 +227,7 @@ def test_a_ticket_grows_too_old() -> None:
 
     assert tickets.redeem(text, "s1") is None
     assert tickets.redeem(kept, "s1") == "me"
-    assert len(tickets) == 0
+    assert len(tickets) == 1
 
 
 def test_tickets_are_bounded_for_each_owner() -> None:

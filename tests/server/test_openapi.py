@@ -207,7 +207,10 @@ def test_other_methods_are_refused_with_those_that_there_are(at: At) -> None:
         for path, operations in DOCUMENT["paths"].items():
             concrete = path.format(stream_id=at.stream_id, model="facilitair/balanced")
             there = {method.upper() for method in operations}
-            for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - there:
+            head = {"HEAD"} if "GET" in there else set()
+            for method in (
+                {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - there - head
+            ):
                 answer = client.request(method, concrete)
                 assert answer.status_code == 405, (method, path)
                 assert {name.strip() for name in answer.headers["allow"].split(",")} == there

@@ -19,6 +19,7 @@ from . import metrics, openai_api, problems, sockets, streams
 from .auth import install_doors, ticket_router
 from .directory import MemoryDirectory
 from .logging_setup import RunLog
+from .paths import PlainPaths
 from .reporting import ErrorHook, Reporter
 from .runs import Runs
 from .settings import ServerSettings
@@ -98,6 +99,7 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
         summary="Several language models work on one task at the same time, and you watch every one of them think.",
         version=version("facilitair"),
         lifespan=lifespan,
+        redirect_slashes=False,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         # Its spans and logs would repeat queries and bodies, and with them tasks and tickets; see `tracing`.
@@ -108,6 +110,7 @@ def create_app(settings: ServerSettings, client: Client, on_error: ErrorHook | N
     directory = MemoryDirectory(settings)
     install_doors(app, settings, directory)
     app.add_middleware(Reports, reporter=reporter)
+    app.add_middleware(PlainPaths)
     runs = Runs(client, settings, directory, [counters, RunLog(), Tracing()], reporter)
     app.state.runs = runs
     counters.observe(runs)

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import BadRequest, Forbidden, NotFound, Problem, Unauthorized
 from ..keys import Secret
 from .directory import Directory
-from .problems import documented, log_refusal, response_to
+from .problems import can_deny, documented, log_refusal, response_to
 from .settings import ServerSettings
 
 _LONGEST_KEY: Final = 4096
@@ -48,7 +48,7 @@ _DESCRIBED: Final = (
     HTTPBearer(scheme_name="bearer", description="The same key.", auto_error=False),
 )
 TICKET: Final = APIKeyQuery(
-    name="ticket", scheme_name="ticket", description="Opens one stream, once, for looking.", auto_error=False
+    name="ticket", scheme_name="ticket", description="Opens one stream, for looking.", auto_error=False
 )
 
 
@@ -116,8 +116,8 @@ def install_doors(app: FastAPI, settings: ServerSettings, directory: Directory) 
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"],
-            expose_headers=["Retry-After"],
+            allow_headers=["*"],  # clients send their own (x-stainless-...), and cookies are not taken
+            expose_headers=["Location", "Retry-After", "X-Facilitair-Stream", "X-Should-Retry"],
         )
     app.add_middleware(Guard, settings=settings)
 
@@ -134,7 +134,7 @@ async def principal(
     try:
         return await _admitted(connection)
     except Problem as problem:
-        if connection.scope["type"] == "websocket":
+        if connection.scope["type"] == "websocket" and not can_deny(connection.scope):
             log_refusal(problem, connection.scope["path"])
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, problem.detail) from None
         raise
@@ -150,12 +150,12 @@ async def _admitted(connection: HTTPConnection) -> Principal:
 
 
 def _shown_key(connection: HTTPConnection, doors: Doors) -> Principal | None:
-    shown = connection.headers.get("x-api-key")
-    if shown is None:
-        scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-    return doors.keyring.find(shown.strip())
+    """Proxies and clients add headers of their own, so that one right key is enough."""
+    headers = connection.headers
+    scheme, _, rest = headers.get("authorization", "").strip().partition(" ")
+    bearer = rest if scheme.lower() == "bearer" else "" if rest else scheme
+    shown = [key.strip() for key in (headers.get("x-api-key", ""), bearer) if key.strip()]
+    return next((owner for key in shown if (owner := doors.keyring.find(key)) is not None), None)
 
 
 async def _shown_ticket(connection: HTTPConnection, doors: Doors) -> Principal | None:
@@ -199,7 +199,7 @@ def ticket_router(directory: Directory, settings: ServerSettings) -> APIRouter:
     """Return the route that gives tickets."""
     routes = APIRouter(tags=["streams"], responses=documented(400, 401, 403, 404, 410, 413, 422, 429))
 
-    @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream, once, without a key")
+    @routes.post("/api/stream/ticket", summary="Get a ticket that opens one stream without a key")
     async def ticket(body: TicketRequest, who: Annotated[Principal, Depends(principal)]) -> TicketReply:
         await directory.find(body.stream_id, who.id)
         text = await directory.issue_ticket(who.id, body.stream_id)

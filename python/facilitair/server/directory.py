@@ -86,7 +86,8 @@ class Directory(Protocol):
         ...
 
     async def redeem_ticket(self, ticket: str, stream_id: str) -> str | None:
-        """Return whose ticket it is and spend it, or `None` when it does not open this stream."""
+        """Return whose ticket it is, or `None` when it does not open this stream. From now on it opens it until the run
+        is forgotten, and nobody else's."""
         ...
 
 
@@ -102,7 +103,7 @@ class MemoryDirectory:
         self._expiring: OrderedDict[str, asyncio.TimerHandle] = OrderedDict()
         self._gone: OrderedDict[str, str] = OrderedDict()
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}  # by owner and key: what, stream_id
-        self._keys: dict[str, tuple[str, str]] = {}  # by stream_id: owner and key
+        self._keys: dict[str, list[tuple[str, str]]] = {}  # by stream_id: owner and key of each claim
 
     def records(self) -> list[RunRecord]:
         """Return the runs that this server knows; see `Directory.records`."""
@@ -156,7 +157,7 @@ class MemoryDirectory:
         if (owner, key) not in self._claims:
             if stream_id is not None:
                 self._claims[owner, key] = what, stream_id
-                self._keys[stream_id] = owner, key
+                self._keys.setdefault(stream_id, []).append((owner, key))
             return stream_id
         asked, claimed = self._claims[owner, key]
         if asked != what:
@@ -192,5 +193,6 @@ class MemoryDirectory:
 
     def _forget(self, stream_id: str) -> None:
         del self._runs[stream_id]
-        if name := self._keys.pop(stream_id, None):
+        for name in self._keys.pop(stream_id, ()):
             del self._claims[name]
+        self._tickets.forget(stream_id)

@@ -31,7 +31,7 @@ from ..options import RunOptions
 from .auth import Principal, principal
 from .directory import RunRecord
 from .problems import documented, documented_headers
-from .runs import Runs
+from .runs import Runs, digest
 from .schemas import Call, Extras
 from .settings import ServerSettings
 from .sse import SCHEMA, EventStreamResponse, left
@@ -50,13 +50,19 @@ _ELSEWHERE: Final = (
     "headers",
 )
 _DONE: Final = b"data: [DONE]\n\n"
+# Kinds of parts that are text, or nothing that would have to be read: a model's thinking is its own.
+_READ: Final = ("text", "input_text", "output_text", "refusal", "thinking", "reasoning", "redacted_thinking")
+PATIENCE_S: Final = 20.0  # then an answer that is not streamed shows signs of life
+REPEATED_S: Final = 60.0  # as long, the same request gets the same failure
+_FAILURES_KEPT: Final = 256
 
 
 class MessagePart(BaseModel):
-    """A part of a message; only text is taken."""
+    """A part of a message; only text is taken, and what an assistant said instead of it."""
 
     type: str
     text: str = ""
+    refusal: str = ""
 
 
 class ChatMessage(BaseModel):
@@ -64,16 +70,28 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[MessagePart] | None = None
+    refusal: str | None = None
+
+    @property
+    def task(self) -> str:
+        """The message as text. Raises `Unprocessable` for a part that is none."""
+        for part in self.content if isinstance(self.content, list) else ():
+            if part.type not in _READ:
+                raise Unprocessable(f"messages: a part is {part.type[:40]!r}, but the agents read only text.")
+        return self.text
 
     @property
     def text(self) -> str:
-        """The message as text. Raises `Unprocessable` for a part that is none."""
+        """The message as text; what the agents cannot read is named in its place."""
         if self.content is None or isinstance(self.content, str):
-            return self.content or ""
-        for part in self.content:
-            if part.type != "text":
-                raise Unprocessable(f"messages: a part is {part.type[:40]!r}, but the agents read only text.")
-        return "\n".join(part.text for part in self.content)
+            return self.content or self.refusal or ""
+        said = (
+            (part.text or part.refusal)
+            if part.type in _READ
+            else f"[{part.type[:40]}: the agents cannot see it]"
+            for part in self.content
+        )
+        return "\n".join(filter(None, said))
 
 
 class StreamOptions(BaseModel):
@@ -93,7 +111,7 @@ class ChatRequest(BaseModel):
 
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     response_format: ResponseFormat | None = None
@@ -112,7 +130,13 @@ class ChatRequest(BaseModel):
         """Return what is asked for. Raises `Unprocessable` without a user message, `TooLarge`."""
         last = next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
         if last is None:
+            last = next(
+                (i for i in reversed(range(len(self.messages))) if self.messages[i].role != "tool"), None
+            )
+        if last is None:
             raise Unprocessable("messages: there is no user message, so there is no task; add one.")
+        if not self.messages[last].text.strip():
+            raise Unprocessable("messages: the last one is empty, so there is no task.")
         characters = sum(len(message.text) for message in self.messages)
         if characters > most_characters:
             raise TooLarge(
@@ -124,7 +148,7 @@ class ChatRequest(BaseModel):
             if place != last and message.text
         ]
         options: RunOptions = {**self.facilitair.options(), "strategy": strategy}
-        return Call(self.messages[last].text, {"conversation": others} if others else None, options)
+        return Call(self.messages[last].task, {"conversation": others} if others else None, options)
 
 
 def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
@@ -134,6 +158,7 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
     )
     strategies = tuple(dict.fromkeys((config.default_strategy, *BUILT_IN, *config.strategy)))
     since = int(time.time())
+    failures = Failures()
 
     def card(name: str) -> dict[str, Any]:
         return {"id": PREFIX + name, "object": "model", "created": since, "owned_by": "facilitair"}
@@ -164,7 +189,7 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         responses={
             200: {
                 "description": "A chat completion, or with `stream` its chunks and `[DONE]`.",
-                "content": {"text/event-stream": {"itemSchema": SCHEMA}},
+                "content": {"text/event-stream": {"schema": SCHEMA}},
                 "headers": documented_headers({STREAM_HEADER: "The stream with all events of the run."}),
             },
             **documented(402, 404, 413, 502, 503, 504, openai=True),
@@ -175,8 +200,10 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
     ) -> Response:
         who.check_may_act()
         strategy = known(body.model)
-        record = await runs.start(body.call(strategy, settings.max_task_characters), who.id)
-        completion = Completion(record, PREFIX + strategy)
+        call = body.call(strategy, settings.max_task_characters)
+        failures.check(who.id, call)
+        record = await runs.start(call, who.id)
+        completion = Completion(record, PREFIX + strategy, lambda failed: failures.add(who.id, call, failed))
 
         async def stop() -> None:
             with suppress(Gone, NotFound):  # forgotten already, so it has ended
@@ -193,10 +220,13 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
 
 
 class Completion:
-    """A run in OpenAI's words."""
+    """A run in OpenAI's words. `failed` is told how it failed, if it does."""
 
-    def __init__(self, record: RunRecord, model: str) -> None:
+    def __init__(
+        self, record: RunRecord, model: str, failed: Callable[[RunFailed], None] = lambda _: None
+    ) -> None:
         self.record = record
+        self._failed = failed
         self._transcript = Transcript()
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{record.stream_id}",
@@ -211,6 +241,7 @@ class Completion:
             if addition is not None:
                 texts[addition.field].append(addition.text)
         if failed := self._failure():
+            self._failed(failed)
             raise failed
         message = {"role": "assistant", **{name: "".join(pieces) for name, pieces in texts.items()}}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish_reason()}
@@ -224,10 +255,11 @@ class Completion:
         async with aclosing(self._additions(heartbeat_s)) as additions:
             async for addition in additions:
                 if addition is None:
-                    yield b": keep-alive\n\n"
+                    yield b": keep-alive\n"  # no blank line: some readers take that for an event
                 else:
                     yield self._chunk({addition.field: addition.text}, None, more)
         if failed := self._failure():
+            self._failed(failed)
             yield _data({"error": failed.as_openai()})
         else:
             yield self._chunk({}, self._finish_reason(), more)
@@ -284,20 +316,65 @@ class Completion:
         }
 
 
+class Failures:
+    """How runs failed in the last `REPEATED_S` seconds. Clients repeat a request that failed by themselves, some of
+    them whatever they are told; the run would be paid for again, and fail again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[float, RunFailed]] = {}
+
+    def add(self, owner: str, call: Call, failed: RunFailed) -> None:
+        """Keep how the run of a call failed, unless somebody stopped it."""
+        if failed.name != "cancelled":
+            self._kept[owner, digest(call)] = time.monotonic(), failed
+        if len(self._kept) > _FAILURES_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def check(self, owner: str, call: Call) -> None:
+        """Raise the `RunFailed` with which the run of the same call ended just now."""
+        at, failed = self._kept.get((owner, digest(call)), (0.0, None))
+        if failed is not None and time.monotonic() - at < REPEATED_S:
+            raise RunFailed(failed.name, failed.detail)
+
+
 async def _whole(completion: Completion, request: Request, stop: Callable[[], Awaitable[None]]) -> Response:
-    """Answer when the run has ended; stop it when the client leaves before."""
+    """Answer when the run has ended; stop it when the client leaves before. After `PATIENCE_S` the answer begins with
+    blanks, which JSON may: clients and proxies give up what says nothing for minutes."""
+    headers = {STREAM_HEADER: completion.record.stream_id}
     answer = asyncio.create_task(completion.whole())
     gone = asyncio.create_task(left(request.receive))
+    goes_on = False
     try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, gone), timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return JSONResponse(await answer, headers={STREAM_HEADER: completion.record.stream_id})
-        return Response(status_code=HTTPStatus.NO_CONTENT)  # to nobody
+            return JSONResponse(await answer, headers=headers)
+        if gone.done():
+            return Response(status_code=HTTPStatus.NO_CONTENT)  # to nobody
+        goes_on = True
+        return EventStreamResponse(_patiently(answer), headers, at_end=stop, media_type="application/json")
     finally:
-        for task in (answer, gone):
-            task.cancel()
-        await asyncio.gather(answer, gone, return_exceptions=True)
-        await stop()
+        gone.cancel()
+        if not goes_on:
+            answer.cancel()
+        await asyncio.gather(*([gone] if goes_on else [answer, gone]), return_exceptions=True)
+        if not goes_on:
+            await stop()
+
+
+async def _patiently(answer: asyncio.Task[dict[str, Any]]) -> AsyncGenerator[bytes]:
+    """Yield blanks until the answer is there, then the answer, or what went wrong."""
+    try:
+        while not answer.done():
+            yield b" "
+            await asyncio.wait((answer,), timeout=PATIENCE_S)
+        try:
+            said = answer.result()
+        except RunFailed as failed:  # the status has gone out, so that only the body can say it
+            said = {"error": failed.as_openai()}
+        yield json.dumps(said).encode()
+    finally:
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
 
 
 def _data(value: dict[str, Any]) -> bytes:

@@ -15,7 +15,9 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import Scope
 
 from ..errors import (
     ConfigError,
@@ -135,6 +137,11 @@ def response_to(error: Exception, path: str) -> Response:
     )
 
 
+def can_deny(scope: Scope) -> bool:
+    """Return whether the handshake of a WebSocket can be refused with a response, which says why."""
+    return "websocket.http.response" in scope.get("extensions", {})
+
+
 def log_refusal(problem: Problem, path: str) -> None:
     """Log that a request was refused; `path` without its query, which may hold a ticket."""
     fields = {"status": problem.status, "problem": problem.name.replace("_", "-"), "path": path}
@@ -148,13 +155,41 @@ def _is_mistake(problem: Problem) -> bool:
 def install(app: FastAPI, reporter: Reporter) -> None:
     """Let `app` answer every error with a problem, and report what is a mistake of ours."""
 
-    async def answer(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:  # or a WebSocket, before it is accepted
         if _is_mistake(problem_of(error)):
             reporter.failed_request(error, request.url.path)
+        if isinstance(error, RequestValidationError) and (hint := _wrong_type(request)):
+            error = Unprocessable(hint)
+        elif isinstance(error, HTTPException) and (hint := _hint(request, error.status_code)):
+            error = Refused(error.status_code, HTTPStatus(error.status_code).phrase, hint, error.headers)
         return response_to(error, request.url.path)
 
     for kind in (FacilitairError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _wrong_type(request: HTTPConnection) -> str | None:
+    """Return what is wrong where the body was not even read as JSON: curl calls what it sends a form."""
+    kind = request.headers.get("content-type", "")
+    if request.scope.get("method") != "POST" or "json" in kind:
+        return None
+    named = f"is sent as {kind.partition(';')[0][:60]!r}" if kind else "has no Content-Type"
+    return f"the body {named}; send it with `Content-Type: application/json`."
+
+
+def _hint(request: HTTPConnection, status: int) -> str | None:
+    """Return what to do instead, where clients of OpenAI's API look for what is elsewhere or not here."""
+    path = request.url.path
+    if status != 404:
+        return None
+    if path.startswith(("/chat/completions", "/models", "/completions", "/responses")):
+        return f"there is nothing at {path}; the base URL of this server ends in /v1."
+    if path in ("/v1/completions", "/v1/responses", "/v1/embeddings"):
+        return (
+            f"there is no {path} here; use /v1/chat/completions (in the AI SDK: `openai.chat(...)`, or "
+            "@ai-sdk/openai-compatible)."
+        )
+    return None
 
 
 def _first_mistake(error: RequestValidationError) -> str:

@@ -38,6 +38,7 @@ from .schemas import Call
 
 _log = logging.getLogger(__name__)
 GRACE_S: Final = 2.0
+AGAIN_S: Final = 10.0
 END_S: Final = 1.0  # what the last events of a run may take to be written
 SHUTDOWN: Final = "the server is shutting down"
 # Nearly all events are text; who only counts and logs need not look at each.
@@ -138,13 +139,23 @@ class Runs:
         `ConfigError`.
         """
         self._check(call)
-        claim = None if idempotency_key is None else (owner, idempotency_key, _digest(call))
+        claim = None if idempotency_key is None else (owner, idempotency_key, digest(call))
         stream_id = None if claim is None else await self.directory.claim(*claim)
         if stream_id is None:
             stream_id = await self._launch(call, owner, claim)
         if beginning := self._beginning.get(stream_id):
             await self._begun(call, beginning)
         return await self.directory.find(stream_id, owner)
+
+    async def start_once(self, call: Call, owner: str) -> RunRecord:
+        """As `start`, for requests that clients repeat by themselves: what is asked for again within `AGAIN_S` seconds
+        of the last time is the same run."""
+        bucket = int(time.time() // AGAIN_S)
+        asked = digest(call)
+        before, now = (f"again {asked} {number}" for number in (bucket - 1, bucket))
+        if (stream_id := await self.directory.claim(owner, before, asked)) is not None:
+            await self.directory.claim(owner, now, asked, stream_id)
+        return await self.start(call, owner, now)
 
     async def close(self, grace_s: float = GRACE_S) -> None:
         """Refuse new work, tell all viewers and end all runs; who does not end in `grace_s` seconds is cut off."""
@@ -288,7 +299,7 @@ class Runs:
             self._tell(run, lambda listener: listener.happened(run, notable, count))
 
 
-def _digest(call: Call) -> str:
+def digest(call: Call) -> str:
     """Return what tells two calls apart, and says nothing of what is in them. Raises `Unprocessable`."""
     try:
         asked = json.dumps((call.task, call.context, call.options), sort_keys=True)

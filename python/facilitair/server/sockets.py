@@ -109,7 +109,13 @@ class _Session:
         if stream_id is not None:
             await self._obey("subscribe", _Subscribe(stream_id, after), b"")
         while True:
-            text = (await self._websocket.receive_text()).encode(errors="replace")
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if (said := message.get("text")) is None:
+                await self._websocket.close(1003, "commands are JSON, sent as text")
+                return
+            text = said.encode(errors="replace")
             try:
                 command = _commands.decode(text)
             except (msgspec.DecodeError, RecursionError) as error:

@@ -21,6 +21,7 @@ from .http1 import ABORT
 SEND_TIMEOUT_S: Final = 30.0
 RETRY_MS: Final = 1000
 HEADERS: Final = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+# Of each event. OpenAPI 3.1, which generators read, has no other word for it.
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["data"],
@@ -53,15 +54,18 @@ def frames(events: Sequence[ev.AnyEvent]) -> bytes:
 
 
 async def watching(record: RunRecord, after: int, heartbeat_s: float) -> AsyncGenerator[bytes]:
-    """Yield the events of a run behind `after`, then what comes, until its end; comments while nothing comes."""
+    """Yield the events of a run behind `after`, then what comes, until its end; comments while nothing comes.
+
+    No blank line follows a comment: some readers take what one ends for an event, and empty ones they cannot read.
+    """
     record.viewers += 1
     try:
-        yield b": the events of a run\n\n"
+        yield b": the events of a run\n"
         retry = b"retry: %d\n" % RETRY_MS  # within the first event: some readers take it alone for an event
         async with aclosing(record.log.follow(after, heartbeat_s)) as batches:
             async for batch in batches:
                 if not batch.events:
-                    yield b": waiting\n\n"
+                    yield b": waiting\n"
                 elif retry:
                     yield retry + batch.made(frames)
                     retry = b""
@@ -84,8 +88,9 @@ class EventStreamResponse(Response):
         *,
         at_end: Callable[[], Awaitable[None]] | None = None,
         send_timeout_s: float = SEND_TIMEOUT_S,
+        media_type: str | None = None,
     ) -> None:
-        super().__init__(headers={**HEADERS, **(headers or {})})
+        super().__init__(headers={**HEADERS, **(headers or {})}, media_type=media_type)
         del self.headers["content-length"]
         self._bodies = bodies
         self._at_end = at_end

@@ -7,10 +7,11 @@ not to ask again.
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Security
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Security
 from starlette.responses import Response
 
 from ..errors import BadRequest
@@ -35,10 +36,11 @@ LastEventId = Annotated[
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The events of the run.",
-        "content": {"text/event-stream": {"itemSchema": SCHEMA}},
+        "content": {"text/event-stream": {"schema": SCHEMA}},
     },
     204: {"description": "The run has ended and nothing follows."},
 }
+_NO_REASON: Final = CancelRequest()
 _LOCATION: Final = {"headers": documented_headers({"Location": "Where the run's events are."})}
 
 
@@ -47,8 +49,9 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
     api = APIRouter(prefix="/api", tags=["streams"], responses=documented(400, 401, 403, 422, 429))
     directory = runs.directory
 
-    def watch(record: RunRecord, after: int) -> Response:
-        if record.log.ended and after >= record.log.last_seq:
+    def watch(record: RunRecord, after: int, who: Principal) -> Response:
+        over = record.ended is not None and time.time() - record.ended > settings.ticket_s
+        if record.log.ended and (after >= record.log.last_seq or (over and who.stream is not None)):
             return Response(status_code=204, headers=HEADERS)
         return EventStreamResponse(watching(record, after, settings.heartbeat_s))
 
@@ -89,7 +92,7 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         """Watch a run as Server-Sent Events, from its beginning or behind the last event that was seen."""
         who.check_stream(stream_id)
         record = await directory.find(stream_id, who.id)
-        return watch(record, _position(stream_id, last_event_id, after))
+        return watch(record, _position(stream_id, last_event_id, after), who)
 
     @api.get("/stream/status/{stream_id}", responses=documented(404, 410), dependencies=[Security(TICKET)])
     async def status(stream_id: StreamId, who: Whose) -> StreamStatus:
@@ -98,10 +101,12 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
         return await status_of(await directory.find(stream_id, who.id))
 
     @api.post("/stream/cancel/{stream_id}", responses=documented(404, 410, 413))
-    async def cancel(stream_id: StreamId, who: Whose, body: CancelRequest | None = None) -> StreamStatus:
+    async def cancel(
+        stream_id: StreamId, who: Whose, body: Annotated[CancelRequest, Body()] = _NO_REASON
+    ) -> StreamStatus:
         """Stop a run. It ends with `task_cancelled`; one that has ended already stays as it is."""
         who.check_may_act()
-        record = await directory.cancel(stream_id, who.id, (body or CancelRequest()).reason)
+        record = await directory.cancel(stream_id, who.id, body.reason)
         await ended(record.log)
         return await status_of(record)
 
@@ -113,13 +118,14 @@ def router(runs: Runs, settings: ServerSettings) -> APIRouter:
     async def collaborate(
         who: Whose, query: Annotated[TaskQuery, Query()], last_event_id: LastEventId = None
     ) -> Response:
-        """Start a run and watch it, in one call. A reconnection with `Last-Event-ID` goes on with the same run."""
+        """Start a run and watch it, in one call. A reconnection goes on with the same run: with `Last-Event-ID` where
+        it was, and without, when it asks for the same within seconds, from the beginning."""
         who.check_may_act()
         if last_event_id:
             stream_id = last_event_id.partition(":")[0]
             record = await directory.find(stream_id, who.id)
-            return watch(record, _position(stream_id, last_event_id, None))
-        return watch(await runs.start(query.call(), who.id), query.after or 0)
+            return watch(record, _position(stream_id, last_event_id, None), who)
+        return watch(await runs.start_once(query.call(), who.id), query.after or 0, who)
 
     return api
 

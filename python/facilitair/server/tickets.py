@@ -1,8 +1,9 @@
-"""Tickets: how a browser opens a stream without a key in the URL.
+"""Tickets: how a browser opens a stream without a key in the URL, and opens it again when the connection breaks.
 
 `EventSource` and `WebSocket` cannot send headers, and a key in a URL ends up in logs and histories. A page that has
-the key therefore asks for a ticket and puts that into the URL: it opens one stream, once, within seconds. Only hashes
-of tickets are kept. A ticket shown for another stream is spent too: somebody is trying it out.
+the key therefore asks for a ticket and puts that into the URL: it opens one stream, within seconds, and from then on
+that stream again, since an `EventSource` comes back with the URL it has. Only hashes of tickets are kept. A ticket
+shown for another stream is spent: somebody is trying it out.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Final
 MOST_PER_OWNER: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ticket:
     owner: str
     stream_id: str
     expires: float
+    opened: bool = False
 
 
 class Tickets:
@@ -49,17 +51,30 @@ class Tickets:
         return text
 
     def redeem(self, text: str, stream_id: str) -> str | None:
-        """Return whose ticket it is and spend it, or `None` when it does not open this stream."""
+        """Return whose ticket it is, or `None` when it does not open this stream."""
         self._drop_expired()
-        ticket = self._out.pop(_hashed(text), None)
-        return ticket.owner if ticket is not None and ticket.stream_id == stream_id else None
+        key = _hashed(text)
+        ticket = self._out.get(key)
+        if ticket is None:
+            return None
+        if ticket.stream_id != stream_id:
+            del self._out[key]
+            return None
+        ticket.opened = True
+        return ticket.owner
+
+    def forget(self, stream_id: str) -> None:
+        """Let no ticket open this stream any more."""
+        for key in [key for key, ticket in self._out.items() if ticket.stream_id == stream_id]:
+            del self._out[key]
 
     def _drop_expired(self) -> None:
         now = self._now()
         for key, ticket in list(self._out.items()):
             if ticket.expires > now:
                 return
-            del self._out[key]
+            if not ticket.opened:
+                del self._out[key]
 
 
 def _hashed(text: str) -> bytes:

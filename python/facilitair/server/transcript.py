@@ -2,7 +2,8 @@
 
 OpenAI's protocol can only append, so the answer gets a section when its synthesis stands, in the order of the sections;
 what is revised after that is followed, at the end, by the whole corrected answer. In the debate, text taken back is
-marked as such. Pure: no I/O, no clock.
+marked as such, and a code fence that is open when the floor changes is closed, and opened again for who comes back to
+it. Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class Transcript:
         self._told: dict[str, int] = {}  # by chunk: how much of its text has been told
         self._settled: dict[str, int] = {}  # by chunk: up to where its text stands in fragments
         self._speaker: str | None = None  # the chunk that has the floor
+        self._fences: dict[
+            str, str
+        ] = {}  # by chunk: the line that opened the fence in which its told text ends
         self._sections = 0
         self._answer = ""
 
@@ -82,9 +86,16 @@ class Transcript:
             return
         self._told[chunk_id] = self._settled[chunk_id]
         if self._speaker != chunk_id:
-            new = self._label(chunk) + new.lstrip("\n")
+            again = self._fences.get(chunk_id, "")
+            new = self._closing() + self._label(chunk) + (f"\n{again}\n" if again else "") + new.lstrip("\n")
             self._speaker = chunk_id
+        self._fences[chunk_id] = open_fence(chunk.text[: self._told[chunk_id]])
         yield Addition("reasoning_content", new)
+
+    def _closing(self) -> str:
+        """Return what closes the fence that the speaker leaves open."""
+        fence = self._fences.get(self._speaker or "", "")
+        return f"\n{_run(fence)}" if fence else ""
 
     def _label(self, chunk: ev.ChunkState) -> str:
         title = next((s.title for s in self.state.sections if s.id == chunk.section), None)
@@ -96,12 +107,17 @@ class Transcript:
         if self._told.get(chunk_id, 0) <= keep:
             return
         self._told[chunk_id] = keep
+        if chunk_id == self._speaker and (closing := self._closing()):
+            yield Addition("reasoning_content", closing)
+            self._speaker = None
+        if (chunk := self.state.chunks.get(chunk_id)) is not None:
+            self._fences[chunk_id] = open_fence(chunk.text[:keep])
         if chunk := self.state.chunks.get(chunk_id):
             yield from self._note(f"{chunk.agent} {what}")
 
     def _note(self, text: str) -> Iterator[Addition]:
-        self._speaker = None
-        yield Addition("reasoning_content", f"\n\n[{' '.join(text.split())}]\n\n")
+        closing, self._speaker = self._closing(), None
+        yield Addition("reasoning_content", f"{closing}\n\n[{' '.join(text.split())}]\n\n")
 
     def _stand(self) -> Iterator[Addition]:
         """Tell the next sections whose synthesis stands."""
@@ -125,3 +141,28 @@ class Transcript:
         self._answer += text
         if text:
             yield Addition("content", text)
+
+
+def open_fence(text: str) -> str:
+    """Return the line that opened the code fence in which `text` ends; empty where it ends in none.
+
+    As CommonMark has it: at least three backticks or tildes, indented by three blanks at most; closed by as many.
+    """
+    fence = ""
+    for line in text.split("\n"):
+        stripped = line.strip()
+        run = _run(stripped)
+        if len(run) < 3 or len(line) - len(line.lstrip(" ")) > 3:
+            continue
+        if not fence:
+            if run[0] == "~" or "`" not in stripped[len(run) :]:
+                fence = stripped
+        elif run == stripped and run[0] == fence[0] and len(run) >= len(_run(fence)):
+            fence = ""
+    return fence
+
+
+def _run(line: str) -> str:
+    """Return the backticks or tildes that a line begins with."""
+    mark = line[:1]
+    return line[: len(line) - len(line.lstrip(mark))] if mark in ("`", "~") else ""
