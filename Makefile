@@ -22,7 +22,7 @@ base := .setup/runtime .setup/extension
 .DELETE_ON_ERROR:
 # Two runs of pip in one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench soak fuzz sanitize wheel lock clean always
+.PHONY: help run setup test test-rust test-python lint lint-python lint-types lint-stubs lint-rust format bench soak fuzz sanitize try-install wheel lock clean always
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -80,6 +80,9 @@ fuzz: ## Fuzz the Rust parsers for SECONDS=60 in all; needs a nightly compiler a
 sanitize: .setup/venv ## Test the kernels under AddressSanitizer; needs a nightly compiler
 	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --quiet --target-dir target/sanitize \
 	    --target $$(rustc -vV | sed -n 's/^host: //p') -p facilitair-embed --features candle
+
+try-install: $(base) ## Install from the checkout and from the wheel into fresh environments, and run there
+	scripts/try-install
 
 wheel: .setup/build ## Build the wheel into dist/
 	$(bin)/maturin build --release --locked --out dist

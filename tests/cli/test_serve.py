@@ -103,4 +103,4 @@ sys.exit(main(["serve"]))
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, check=False
     )
     assert done.returncode == 3
-    assert b"pip install 'facilitair[server]'" in done.stderr
+    assert b"pip install '.[server]'" in done.stderr

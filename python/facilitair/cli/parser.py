@@ -174,7 +174,7 @@ def attach_parser() -> argparse.ArgumentParser:
     parser = _command(
         "attach",
         "Watch a run of a server, from its beginning or from an event on; Ctrl-C leaves it running.",
-        "facilitair attach 3f2a9c --server http://127.0.0.1:8420",
+        "facilitair attach 3f2a9c5d0e1b4f7a8c6d2e9b0a1f3c5d --server http://127.0.0.1:8420",
     )
     parser.add_argument("id", type=_unmarked, metavar="ID", help="what the server named the run")
     parser.add_argument(

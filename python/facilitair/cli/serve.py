@@ -33,7 +33,10 @@ def run(command: Serve) -> ExitCode:
     """
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{missing[0]} is not installed; `pip install 'facilitair[server]'` installs it.")
+        raise ConfigError(
+            f"{missing[0]} is not installed; it comes with the extra `server`: pip install '.[server]' in the checkout "
+            "of Facilitair, or with the path of its wheel in place of the dot."
+        )
     config = load_config()
     if command.simulate:
         config = msgspec.structs.replace(config, simulate=True)

@@ -45,7 +45,7 @@ def exporting(env: Mapping[str, str]) -> Iterator[None]:
     if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter") is None:
         raise ConfigError(
             f"{ENDPOINT_VARIABLES[1]} names a collector, but the exporter is not installed; "
-            "`pip install 'facilitair[otel]'` installs it."
+            "it comes with the extra `otel`: pip install '.[otel]' in the checkout of Facilitair."
         )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
