@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 
 from facilitair import Client, Config
 from facilitair import events as ev
-from facilitair.config import ProviderConfig
+from facilitair.config import ProviderConfig, RoleConfig
 from facilitair.config.schema import LimitsConfig, TimeoutsConfig
 from facilitair.engine.graph import AgentSpec, Strategy
 from facilitair.fold import answer
 from tests.odd_streams import ODD, OPENAI, Odd, Piece, Protocol
 from tests.rust.provider import HEAD, LAST, Provider, Request, chunk, provider
+from tests.rust.provider import answer as response
 
 HURRY = 40  # times as fast as the clocks of the real thing
 CASES = [
@@ -134,3 +137,53 @@ def test_an_empty_answer_goes_to_the_next_model() -> None:
     state, requests = asyncio.run(asyncio.wait_for(work(), 40))
     assert (answer(state), requests) == ("All of it.", 1)
     assert any("answered with nothing (finish reason stop)" in message for message in state.messages)
+
+
+def alone_at(server: Provider, config: Config) -> tuple[Config, Strategy]:
+    own = ProviderConfig(base_url=server.url.removesuffix("/chat/completions"))
+    alone = Strategy(
+        name="alone", agents=(AgentSpec("coder", "coder", model="own/m"),), synthesizer=None, answer="coder"
+    )
+    return replace(config, providers={**config.providers, "own": own}), alone
+
+
+def test_a_server_that_loads_its_model_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facilitair.engine.streams._LOADING_PAUSE_S", 0.02)
+
+    asked_of: list[Request] = []
+
+    async def respond(request: Request) -> None:
+        asked_of.append(request)
+        if sum(one.head.startswith("POST") for one in asked_of) < 5:
+            body = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+            await request.send(response("503 Service Unavailable", body))
+        else:
+            await say(request, [OPENAI.said("All of it.", "stop"), OPENAI.done], clean=True)
+
+    async def work() -> ev.RunState:
+        async with provider(respond) as server:
+            config, alone = alone_at(server, Config(limits=LimitsConfig(retries=0)))
+            async with Client(config, env={}) as client:
+                return (await client.run("Sort a list", strategy=alone)).state
+
+    state = asyncio.run(asyncio.wait_for(work(), 40))
+    assert answer(state) == "All of it."
+    assert sum("is loading" in message for message in state.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("of_role", "of_provider", "most"), [(70, None, 70), (None, 80, 80), (70, 80, 70), (90, 80, 80)]
+)
+def test_the_length_of_answers_can_be_capped(of_role: int | None, of_provider: int | None, most: int) -> None:
+    async def respond(request: Request) -> None:
+        await say(request, [OPENAI.said("All of it.", "stop"), OPENAI.done], clean=True)
+
+    async def work() -> bytes:
+        async with provider(respond) as server:
+            config, alone = alone_at(server, Config(roles={"coder": RoleConfig(max_output_tokens=of_role)}))
+            own = replace(config.providers["own"], max_output_tokens=of_provider)
+            async with Client(replace(config, providers={"own": own}), env={}) as client:
+                await client.run("Sort a list", strategy=alone)
+            return server.requests[-1].body
+
+    assert json.loads(asyncio.run(asyncio.wait_for(work(), 40)))["max_tokens"] == most

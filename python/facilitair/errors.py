@@ -127,9 +127,13 @@ class BusyError(ServerError):
 
 
 class NotAnsweredError(FacilitairError):
-    """A local server of models answered something else than its models, or too much."""
+    """A local server of models answered something else than its models, or too much; `status` is that of HTTP."""
 
     code = "server"
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SequenceError(FacilitairError):

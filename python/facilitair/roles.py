@@ -14,12 +14,14 @@ Duty = Literal["outline", "verdict"]
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A role. `duty` is the structured line it owes beside its prose."""
+    """A role. `duty` is the structured line it owes beside its prose, `max_output_tokens` what one answer may have at
+    most."""
 
     title: str
     prompt: str
     icon: str = "•"
     duty: Duty | None = None
+    max_output_tokens: int | None = None
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -138,9 +139,7 @@ class TestOllama:
         catalog, url, heads = with_server(tmp_path, answering(TAGS), "OLLAMA_HOST")
 
         assert catalog.primary == "ollama"
-        assert catalog.notices == (
-            f"no key found: using Ollama at {url}/v1, which has qwen3:8b, llama3.2:1b",
-        )
+        assert catalog.notices == (f"using Ollama at {url}/v1, which has qwen3:8b, llama3.2:1b",)
         assert heads[0].startswith("GET /api/tags HTTP/1.1\r\n")
         fast = replace(catalog, config=catalog.config.with_overrides(preset="fast"))
         assert [m.name for m in fast.for_role("coder")] == ["llama3.2:1b"]
@@ -158,6 +157,20 @@ class TestOllama:
 
         assert catalog.primary == "simulator"
         assert catalog.notices == (f"Ollama runs at {url}/v1 but has no model (run `ollama pull NAME`)",)
+
+    @pytest.mark.parametrize(
+        ("status", "says"),
+        [
+            ("503 Service Unavailable", "is still loading its model"),
+            ("401 Unauthorized", "wants a key (401): set LLAMACPP_API_KEY"),
+        ],
+    )
+    def test_a_server_that_somebody_named_and_that_is_not_ready_is_no_simulator(
+        self, tmp_path: Path, status: str, says: str
+    ) -> None:
+        body = b'{"error": {"message": "no"}}'
+        with pytest.raises(ConfigError, match=re.escape(says)):
+            with_server(tmp_path, answering(body, status), "LLAMACPP_BASE_URL", "/v1")
 
     def test_the_user_is_told_when_nobody_answers_where_it_should_be(self, tmp_path: Path) -> None:
         assert found(tmp_path, NOWHERE).notices == ("Ollama does not answer at http://127.0.0.1:1/v1",)

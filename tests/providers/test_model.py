@@ -77,7 +77,12 @@ CONTINUED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llamacpp/qwen": (
         "http://127.0.0.1:8080/v1/chat/completions",
-        {"messages": [*CHAT, OWN], "chat_template_kwargs": {"enable_thinking": False}},
+        {
+            "messages": [*CHAT, OWN],
+            "chat_template_kwargs": {"enable_thinking": False},
+            "continue_final_message": True,
+            "add_generation_prompt": False,
+        },
     ),
     "openrouter/anthropic/claude-haiku-4.5": (
         "https://openrouter.ai/api/v1/chat/completions",

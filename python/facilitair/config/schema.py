@@ -55,6 +55,7 @@ class ProviderConfig(_Table, frozen=True):
     reasoning: tuple[Text, ...] | None = None
     think_tags: tuple[Text, ...] | None = None
     max_tokens_field: MaxTokensField | None = None
+    max_output_tokens: Count | None = None
     include_usage: bool | None = None
     local: bool | None = None
     free: bool | None = None
@@ -108,6 +109,7 @@ class RoleConfig(_Table, frozen=True):
     title: Text | None = None
     icon: Text | None = None
     duty: Duty | None = None
+    max_output_tokens: Count | None = None
 
 
 class LimitsConfig(_Table, frozen=True):

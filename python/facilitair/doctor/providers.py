@@ -50,6 +50,8 @@ async def opened(transport: Transport | None) -> AsyncIterator[Transport]:
 
 def _absent(catalog: Catalog, name: str) -> Check:
     spec = table().providers[name]
+    if reason := catalog.unready.get(name):
+        return Check(name, False, reason, "then run doctor again")
     if spec.local:
         try:
             catalog.base_url(name)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..providers.model import Model
 
 _FIRST_PAUSE_S: Final = 0.5
+_LOADING_PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 30.0  # a provider that asks for more is given up for the next model
 # No model has worked, where nothing came before such an end and no usage was reported.
 _NOT_SERVED: Final = (
@@ -144,7 +145,12 @@ class Streams:
         refusal = self.budget.refusal(turn.model, brief.characters)
         if refusal is not None:
             return refusal
-        most = self.budget.affordable(turn.model, brief.characters)
+        caps = (
+            self.budget.affordable(turn.model, brief.characters),
+            turn.agent.role.max_output_tokens,
+            turn.model.max_output_tokens,
+        )
+        most = min((cap for cap in caps if cap is not None), default=None)
         stream = self._channel.open(
             turn.model.request(brief.messages, max_tokens=most, prefill=brief.prefill)
         )
@@ -233,6 +239,9 @@ class Streams:
         if error.is_wrong_key:
             return self._wrong_key(turn, error)
         now = self._clock.now()
+        if error.status == 503 and "loading" in error.message.lower() and self._may_still_load(turn, now):
+            turn.phase, turn.calls.retry_at = Phase.RETRYING, now + _LOADING_PAUSE_S
+            return Ending.RETRY
         pause = self._pause(turn, error)
         if error.retryable and turn.calls.tries < self._plan.limits.retries and pause <= _LONGEST_PAUSE_S:
             turn.calls.tries += 1
@@ -249,6 +258,14 @@ class Streams:
             return Ending.ENDED
         turn.fail(reason)
         return Ending.FAILED
+
+    def _may_still_load(self, turn: AgentTurn, now: float) -> bool:
+        """Whether a server that is loading its model is still waited for: as long as for the first word of one that
+        was slow to load it."""
+        if turn.calls.loading_since is None:
+            turn.calls.loading_since = now
+            self._events.tell(f"{turn.agent.name} waits: {turn.model.provider} is loading {turn.model.name}")
+        return now - turn.calls.loading_since < turn.model.timeouts.first_content
 
     def _wrong_key(self, turn: AgentTurn, error: Trouble) -> Ending:
         """Ask a provider nothing more that does not take its key."""

@@ -57,12 +57,14 @@ class Calls(msgspec.Struct):
     tries: int = 0  # that failed, of this model, since it last wrote
     empty: int = 0  # that left no text, of this model
     reasoned: bool = False  # whether the last one thought
+    loading_since: float | None = None  # its server said that it loads the model
     retry_at: float | None = None  # `None`: as soon as a stream may be opened
 
     def next_model(self) -> None:
         """Ask the agent's next model from now on."""
         self.model_index += 1
         self.tries = self.empty = 0
+        self.loading_since = None
 
     def due(self, now: float) -> bool:
         """Whether the pause before the next try is over."""

@@ -108,7 +108,8 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
     """The models of one configuration and environment.
 
     `primary` is the provider whose presets are used where the configuration names no model; `installed` what the
-    servers of the user's own have; `notices` what the user should be told about how this came about.
+    servers of the user's own have, and `unready` why some that are there cannot be used; `notices` what the user should
+    be told about how this came about.
     """
 
     config: Config
@@ -116,6 +117,7 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
     primary: str = SIMULATOR
     installed: Mapping[str, tuple[Installed, ...]] = msgspec.field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    unready: Mapping[str, str] = msgspec.field(default_factory=dict)
     simulator_url: str | None = None
     _resolved: dict[tuple[str, bool], Model] = msgspec.field(default_factory=dict)
 
@@ -235,6 +237,7 @@ class Catalog(msgspec.Struct, frozen=True, eq=False):
             endpoint=endpoint,
             free=free and not _runs_elsewhere(provider, model) if own.free is None else own.free,
             known_price=self._known_price(provider, model, spec),
+            max_output_tokens=own.max_output_tokens,
         )
 
     def for_role(self, role: str) -> tuple[Model, ...]:

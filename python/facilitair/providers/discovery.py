@@ -45,10 +45,9 @@ async def discover(config: Config, env: Mapping[str, str], *, probe_local: bool 
             # The import takes 0.3 s, and a price is wanted before the first request.
             group.create_task(asyncio.to_thread(pricing.load))
         asking = group.create_task(_ask(to_ask))
-    installed = asking.result()
-
-    primary, notices = _decide(catalog, preferred, installed)
-    return Catalog(config=config, env=env, primary=primary, installed=installed, notices=tuple(notices))
+    catalog = asking.result().added_to(catalog)
+    primary, notices = _decide(catalog, preferred)
+    return msgspec.structs.replace(catalog, primary=primary, notices=tuple(notices))
 
 
 def what_decides(config: Config) -> tuple[str | None, bool]:
@@ -65,7 +64,7 @@ async def ask_all_servers(catalog: Catalog) -> Catalog:
         if spec.local and name != SIMULATOR:
             with suppress(ConfigError):
                 to_ask.append(_where(catalog, name))
-    return msgspec.structs.replace(catalog, installed={**await _ask(to_ask), **catalog.installed})
+    return (await _ask(to_ask)).added_to(catalog)
 
 
 def _chosen(config: Config) -> str | None:
@@ -98,17 +97,23 @@ def _to_ask(catalog: Catalog, preferred: str | None) -> list[str]:
     return [preferred] if (known and known.local) or is_private_host(host) else []
 
 
-def _decide(
-    catalog: Catalog, preferred: str | None, installed: Mapping[str, tuple[Installed, ...]]
-) -> tuple[str, list[str]]:
-    """Return the primary provider, and what the user should be told."""
+def _decide(catalog: Catalog, preferred: str | None) -> tuple[str, list[str]]:
+    """Return the primary provider, and what the user should be told. Raises `ConfigError` for a server that somebody
+    named, that is there and cannot be used."""
+    installed = catalog.installed
     if preferred is not None:
         return preferred, _moved(catalog, preferred, installed.get(preferred, ()))
     notices: list[str] = []
     for name in _servers(catalog):
         title, url = table().providers[name].title, catalog.base_url(name)
         if found := installed.get(name):
-            return name, [*notices, f"no key found: using {title} at {url}, which has {_some(found)}"]
+            how = "" if catalog.placed_by(name) else "no key found: "
+            return name, [*notices, f"{how}using {title} at {url}, which has {_some(found)}"]
+        if reason := catalog.unready.get(name):
+            if catalog.placed_by(name):
+                raise ConfigError(reason)
+            notices.append(reason)
+            continue
         if name in installed:
             hint = " (run `ollama pull NAME`)" if name == "ollama" else ""
             notices.append(f"{title} runs at {url} but has no model{hint}")
@@ -175,15 +180,48 @@ def _where(catalog: Catalog, name: str) -> _Where:
     return _Where(name, url, catalog.key(name), wire)
 
 
-async def _ask(servers: Iterable[_Where]) -> dict[str, tuple[Installed, ...]]:
-    """Return what each of these servers has, without those that do not answer."""
+class _Answers(msgspec.Struct, frozen=True):
+    """What servers answered: what each has, and why some cannot be used. Who does not answer is in neither."""
+
+    installed: dict[str, tuple[Installed, ...]]
+    unready: dict[str, str]
+
+    def added_to(self, catalog: Catalog) -> Catalog:
+        """Return the catalog with these answers; what it knew stays."""
+        return msgspec.structs.replace(
+            catalog,
+            installed={**self.installed, **catalog.installed},
+            unready={**self.unready, **catalog.unready},
+        )
+
+
+async def _ask(servers: Iterable[_Where]) -> _Answers:
     async with asyncio.TaskGroup() as group:
         asked = {where.name: group.create_task(_installed(where)) for where in servers}
-    return {name: found for name, task in asked.items() if (found := task.result()) is not None}
+    answers = {name: task.result() for name, task in asked.items()}
+    return _Answers(
+        {name: answer for name, answer in answers.items() if isinstance(answer, tuple)},
+        {name: answer for name, answer in answers.items() if isinstance(answer, str)},
+    )
 
 
-async def _installed(where: _Where) -> tuple[Installed, ...] | None:
-    """Return the chat models a server has, in its own order, or `None` when it does not answer as one."""
+def _unready(where: _Where, status: int) -> str | None:
+    """Return why a server cannot be used, when it says so."""
+    spec = table().providers.get(where.name)
+    title = where.name if spec is None else spec.title
+    if status == 503:
+        return (
+            f"{title} at {where.url} is still loading its model (503); wait until it answers, and try again"
+        )
+    if status in (401, 403):
+        variables = "" if spec is None or not spec.key_env else f": set {spec.key_env[0]}"
+        return f"{title} at {where.url} wants a key ({status}){variables}"
+    return None
+
+
+async def _installed(where: _Where) -> tuple[Installed, ...] | str | None:
+    """Return the chat models a server has, in its own order, or why it cannot be used, or `None` when it does not
+    answer as one."""
     try:
         async with asyncio.timeout(_PROBE_S):
             body = await _get(where.url, auth_headers(where.wire, where.key, {}))
@@ -191,7 +229,9 @@ async def _installed(where: _Where) -> tuple[Installed, ...] | None:
             found = [Installed(tag.name, tag.size) for tag in msgspec.json.decode(body, type=_Tags).models]
         else:
             found = [Installed(entry.id) for entry in msgspec.json.decode(body, type=_Models).data]
-    except (OSError, TimeoutError, UnicodeError, msgspec.DecodeError, NotAnsweredError):
+    except NotAnsweredError as error:
+        return None if error.status is None else _unready(where, error.status)
+    except (OSError, TimeoutError, UnicodeError, msgspec.DecodeError):
         return None
     return tuple(model for model in found if not any(word in model.name.lower() for word in _NOT_FOR_CHAT))
 
@@ -221,7 +261,7 @@ async def _get(url: str, headers: Mapping[str, str]) -> bytes:
             if event is h11.NEED_DATA:
                 connection.receive_data(await reader.read(65_536))
             elif isinstance(event, h11.Response) and event.status_code != 200:
-                raise NotAnsweredError(f"{url} answered {event.status_code}")
+                raise NotAnsweredError(f"{url} answered {event.status_code}", event.status_code)
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > _LARGEST_ANSWER:

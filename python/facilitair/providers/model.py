@@ -54,7 +54,8 @@ class Model(msgspec.Struct, frozen=True):
     """A model at an endpoint.
 
     `tier` says how peers' text reaches it while it writes; `family` which other models make the same mistakes;
-    `reasoning` that it thinks before its first visible word; `simulated` that its text is scripted.
+    `reasoning` that it thinks before its first visible word; `simulated` that its text is scripted; `max_output_tokens`
+    what one answer may have at most, as configured.
     """
 
     provider: str
@@ -67,6 +68,7 @@ class Model(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     free: bool = False
     known_price: Price | None = None
+    max_output_tokens: int | None = None
 
     @property
     def id(self) -> str:
@@ -172,8 +174,11 @@ def _continue_from(prefill: str, body: dict[str, Any], dialect: Dialect, base_ur
         case "vllm":
             body |= _without_thinking(body)
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        case "llamacpp":
+        case (
+            "llamacpp"
+        ):  # the two flags continue also where the server was started with --no-prefill-assistant
             body |= _without_thinking(body)
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
         case "mistral":
             last["prefix"] = True
         case "deepseek":

@@ -8,6 +8,7 @@ one, without it, measures the time and shows that it was this that was refused.
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, Literal
@@ -25,7 +26,6 @@ from .model import Message, Model
 
 QUESTION: Final = (Message("user", "What is the capital of France? Answer with one sentence."),)
 BEGUN: Final = "The capital of France is Par"
-REST: Final = "is"
 
 _REFUSALS: Final = (400, 422)
 _INPUT_TOKENS: Final = 100  # of both requests
@@ -125,4 +125,6 @@ async def _ask(model: Model, prefill: str | None, transport: Transport) -> Probe
 def _habit(text: str) -> Habit:
     if not text.strip():
         return "silent"
-    return "continues" if text.startswith(REST) else "restarts"
+    # As the word goes on in English or in another language (Par|ís, Par|igi), and no new beginning.
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "continues" if plain[:1].islower() and not plain.lower().startswith("the ") else "restarts"
