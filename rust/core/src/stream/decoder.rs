@@ -123,7 +123,7 @@ impl ChatDecoder {
         self.body = match (status, encoding) {
             (200..=299, Some(encoding)) => return self.fail(compressed(&encoding), out),
             (200..=299, None) => Body::Opening,
-            (_, Some(_)) => return self.fail(head.error(status), out),  // nobody could read why
+            (_, Some(_)) => return self.fail(head.error(status), out), // nobody could read why
             (_, None) => {
                 // The status says enough; its explanation must come at once and end.
                 self.response.clocks.refused(now);
@@ -515,9 +515,9 @@ impl Response {
     }
 
     fn message(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
-        match anthropic::read(data)? {
-            said @ (Said::Whole(_) | Said::Error(_) | Said::Nothing) => self.said(said, data, now, out),
-            _ => {}
+        let said = anthropic::read(data)?;
+        if matches!(said, Said::Whole(_) | Said::Error(_) | Said::Nothing) {
+            self.said(said, data, now, out);
         }
         Ok(())
     }

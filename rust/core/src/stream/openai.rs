@@ -88,7 +88,9 @@ impl<'a> Chunk<'a> {
 
     /// Whether it may hold an error: fields say so, or a completion says nothing.
     pub(super) fn is_suspect(&self) -> bool {
-        let is_error = |raw: &Option<Raw<'_>>| raw.is_some_and(|raw| raw.get().to_ascii_lowercase().ends_with("error\""));
+        let is_error = |raw: &Option<Raw<'_>>| {
+            raw.is_some_and(|raw| raw.get().to_ascii_lowercase().ends_with("error\""))
+        };
         self.says_nothing()
             || self.error.is_some()
             || is_error(&self.object)

@@ -36,7 +36,8 @@ impl Head {
                 "x-should-retry" => head.retry = value.trim().parse().ok(),
                 "location" => head.location = Some(public_part(value)),
                 "content-encoding" if !value.trim().eq_ignore_ascii_case("identity") => {
-                    head.encoding = Some(value.trim().chars().filter(char::is_ascii_graphic).take(20).collect());
+                    head.encoding =
+                        Some(value.trim().chars().filter(char::is_ascii_graphic).take(20).collect());
                 }
                 _ => {}
             }
@@ -163,8 +164,9 @@ pub(super) fn reported_text(data: &str, scrubber: &Scrubber) -> StreamError {
 pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
     let said = message(error).filter(|said| !said.trim().is_empty());
     let said = scrubber.clean(said.as_deref().unwrap_or("the provider reported an error without a message"));
-    let status =
-        ["code", "status", "status_code", "statusCode"].iter().find_map(|name| numeric_status(error.get(name)?));
+    let status = ["code", "status", "status_code", "statusCode"]
+        .iter()
+        .find_map(|name| numeric_status(error.get(name)?));
     let mut failure = StreamError::new(ErrorCode::ProviderError, said);
     failure.retryable = !is_permanent(error);
     if let Some(status) = status {

@@ -144,7 +144,11 @@ mod tests {
     fn only_what_a_message_begins_with_is_thinking() {
         for (text, reasoning, content) in [
             ("<think>a</think>b", "a", "b"),
-            ("\n <think>\na < b </thin\n</think>\n\nThe <think> tag.", "\na < b </thin\n", "The <think> tag."),
+            (
+                "\n <think>\na < b </thin\n</think>\n\nThe <think> tag.",
+                "\na < b </thin\n",
+                "The <think> tag.",
+            ),
             ("<thinking>a</think></thinking> b", "a</think>", "b"),
             ("<think></think>x", "", "x"),
             ("<think>never closed</thi", "never closed</thi", ""),

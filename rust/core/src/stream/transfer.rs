@@ -229,7 +229,9 @@ impl Drop for Transfer {
 
 /// Whether the end of the body is said, and not only that of the connection, which is how a server dies, too.
 fn is_framed(response: &Response) -> bool {
-    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| response.headers().contains_key(name))
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        .iter()
+        .any(|name| response.headers().contains_key(name))
 }
 
 async fn drain(response: &mut Response) {

@@ -10,8 +10,20 @@ use super::refusal::is_reported;
 
 /// Words of plain text that signs of life do not use.
 const TROUBLE: [&str; 14] = [
-    "error", "exception", "fail", "unavailable", "timeout", "timed out", "denied", "unauthorized", "forbidden",
-    "exceeded", "invalid", "overloaded", "not found", "aborted",
+    "error",
+    "exception",
+    "fail",
+    "unavailable",
+    "timeout",
+    "timed out",
+    "denied",
+    "unauthorized",
+    "forbidden",
+    "exceeded",
+    "invalid",
+    "overloaded",
+    "not found",
+    "aborted",
 ]; // fmt: skip
 const SUCCESS: [&str; 7] = ["", "success", "succeeded", "ok", "okay", "true", "none"];
 const CODES: [&str; 8] =
@@ -55,7 +67,8 @@ pub(super) fn complaint(value: &Value) -> Option<Value> {
 pub(super) fn named(object: &Map<String, Value>) -> Option<Value> {
     let whole = || Value::Object(object.clone());
     let word = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
-    let said = ["error", "errors", "Error"].iter().find_map(|name| object.get(*name).filter(|e| is_reported(e)));
+    let said =
+        ["error", "errors", "Error"].iter().find_map(|name| object.get(*name).filter(|e| is_reported(e)));
     if let Some(error) = said {
         return Some(error.clone());
     }
