@@ -253,6 +253,8 @@ ODD: list[Odd] = [
         "codes of success in good chunks",
         lambda p: [
             raw(json.dumps({**p.text_event("a"), "code": 0, "message": "success"})),  # type: ignore[dict-item]
+            raw(json.dumps({**p.text_event(""), "error": {"code": 0, "message": "ok"}})),  # type: ignore[dict-item]
+            raw(json.dumps({**p.text_event(""), "error": {}, "errors": []})),  # type: ignore[dict-item]
             raw(json.dumps({**p.text_event("b"), "base_resp": {"status_code": 0, "status_msg": ""}})),  # type: ignore[dict-item]
             p.said("c", "stop"),
             p.done,

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from facilitair.cli.signals import ONE_PRESS_S
+
 from .command import COMMAND, environment, start
 from .screen import Terminal
 
@@ -144,6 +146,7 @@ asyncio.run(main())
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == b"stopping\n"
+        time.sleep(2 * ONE_PRESS_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == -signal.SIGINT
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from facilitair import events as ev
+from facilitair.cli.signals import ONE_PRESS_S
 from facilitair.recording import Recorder
 
 from .command import COMMAND, environment, run
@@ -145,6 +146,7 @@ def test_the_second_press_gives_the_screen_back_too(tmp_path: Path) -> None:
     terminal.wait_until(
         lambda t: "stopping" in "\n".join(t.display)
     )  # told as news, not written over the panels
+    time.sleep(2 * ONE_PRESS_S)
     terminal.process.sendintr()
     assert terminal.wait() == -signal.SIGINT
     assert_given_back(terminal)

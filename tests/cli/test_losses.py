@@ -187,12 +187,64 @@ def test_a_partial_does_not_replace_a_whole_answer(tmp_path: Path) -> None:
     assert (tmp_path / "a.partial.md").read_text().startswith("<!-- partial: interrupted -->\n")
 
 
-def test_a_partial_replaces_a_partial(tmp_path: Path) -> None:
-    for _ in range(2):
+def test_partials_replace_nothing_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.partial.md").write_text("notes of my own\n")
+    for _ in range(3):
         with running("--output", "a.md", cwd=tmp_path) as process:
             process.send_signal(signal.SIGINT)
             process.wait(20)
-    assert [path.name for path in tmp_path.glob("a*")] == ["a.md"]
+    assert sorted(path.name for path in tmp_path.glob("a*")) == [
+        "a.md",
+        "a.partial-2.md",
+        "a.partial-3.md",
+        "a.partial.md",
+    ]
+    assert (tmp_path / "a.partial.md").read_text() == "notes of my own\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_several_times_is_one(tmp_path: Path, number: signal.Signals) -> None:
+    with running(cwd=tmp_path) as process:
+        for _ in range(4):
+            process.send_signal(number)
+            time.sleep(0.005)
+        assert process.wait(20) == -number
+    assert len(partials(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("more", "code", "files"), [((), 1, 1), (("--json",), 2, 0)])
+def test_a_closed_standard_output_is_no_place_for_an_answer(
+    tmp_path: Path, more: tuple[str, ...], code: int, files: int
+) -> None:
+    command = " ".join([*COMMAND, "collaborate", "Sort", *MODEL, *more])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} >&-"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == code
+    assert len(list(tmp_path.glob("facilitair-*.md"))) == files
+
+
+@full_disk
+def test_events_that_fit_nowhere_leave_a_partial(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*COMMAND, "collaborate", TASK, *MODEL, "--json"],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=50,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"standard output cannot be written: No space left on device" in done.stderr
 
 
 def test_a_recording_is_kept_until_there_is_another(tmp_path: Path) -> None:

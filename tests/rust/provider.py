@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,8 @@ class Request:
 
     async def send(self, *pieces: bytes) -> None:
         for piece in pieces:
+            if self.writer.transport.is_closing():  # asyncio 3.11 may write to the socket that it has let go
+                raise ConnectionResetError
             self.writer.write(piece)
             await self.writer.drain()
 
@@ -120,5 +122,6 @@ async def provider(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio 3.11 aborts once more what it has let go
+                writer.transport.abort()
         await asyncio.sleep(0)  # transports close in the next round of the loop

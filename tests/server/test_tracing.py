@@ -148,7 +148,7 @@ def test_a_collector_that_is_dead_keeps_nobody_waiting(tmp_path: Path, answers: 
 def test_a_collector_without_the_exporter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "find_spec", lambda name: None)
     with (
-        pytest.raises(ConfigError, match=r"facilitair\[otel\]"),
+        pytest.raises(ConfigError, match=r"\.\[otel\]"),
         tracing.exporting({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}),
     ):
         pass

@@ -8,9 +8,11 @@ commands, so that `facilitair --help` answers at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
+from .dying import end_by_signal, received
 from .exit_codes import ExitCode
 from .messages import say
 from .parser import parse
@@ -27,8 +29,6 @@ def command() -> int:
     """Run the command of this process. One that a signal has stopped ends by that signal, once everything is saved."""
     code = main()
     if code != ExitCode.OK:
-        from .signals import end_by_signal
-
         end_by_signal()
     return code
 
@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         code = ExitCode.BROKEN_PIPE
     except KeyboardInterrupt:
-        from .signals import interrupted
-
-        interrupted()
+        received(signal.SIGINT)
         code = ExitCode.INTERRUPTED
     except OSError as error:  # standard output or error cannot be written
         say(str(error))

@@ -40,7 +40,7 @@ async def _here(command: Collaborate) -> ExitCode:
         async with Client() as client:
             run = client.collaborate(command.task, command.context, **command.options)
             interrupts.stop = lambda: run.cancel("interrupted")
-            await presentation.show(aiter(run))
+            await presentation.show(aiter(run), lambda: run.cancel("nobody reads the events"))
         return presentation.conclude(interrupted=interrupts.pressed)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from itertools import count
 from pathlib import Path
-from typing import Final
 
 from ..errors import UsageError
-
-_PARTIAL: Final = b"<!-- partial: "  # what a partial answer begins with
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -29,13 +27,15 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def place_for_partial(path: Path) -> Path:
-    """Return where a partial answer goes that was wanted in `path`: beside it, where a complete answer may be."""
-    try:
-        with path.open("rb") as file:
-            free = not path.is_file() or file.read(len(_PARTIAL)) in (b"", _PARTIAL)
-    except OSError:
-        free = not path.exists()
-    return path if free else path.with_name(f"{path.stem}.partial{path.suffix}")
+    """Return where a partial answer goes that was wanted in `path`: beside it, where something is there already."""
+    if _is_free(path):
+        return path
+    names = (f"{path.stem}.partial{'' if n == 1 else f'-{n}'}{path.suffix}" for n in count(1))
+    return next(place for place in map(path.with_name, names) if _is_free(place))
+
+
+def _is_free(path: Path) -> bool:
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
 
 
 def write_whole(path: Path, text: str) -> None:

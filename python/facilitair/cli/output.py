@@ -25,6 +25,7 @@ class Streams:
     A capable stream is a terminal that understands escape sequences; one that can be drawn on takes UTF-8 as well.
     """
 
+    out_is_closed: bool = False
     out_is_terminal: bool = False
     out_is_capable: bool = False
     err_is_capable: bool = False
@@ -37,6 +38,8 @@ class Streams:
         understands = env.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
         capable = understands and err.isatty()
         return cls(
+            out_is_closed=getattr(out, "name", None)
+            == os.devnull,  # opened in its place when the process began
             out_is_terminal=out.isatty(),
             out_is_capable=understands and out.isatty(),
             err_is_capable=capable,
@@ -74,7 +77,9 @@ class Output:
         return self.streams.out_is_capable and self.streams.colours
 
     def check(self) -> None:
-        """Raise `UsageError` for a view that cannot be shown and for files that cannot be written."""
+        """Raise `UsageError` for what cannot be shown and for files that cannot be written."""
+        if self.json and self.streams.out_is_closed:
+            raise UsageError("--json writes to standard output, which is closed")
         if self.view == "live":
             self._check_live()
         for path, option in ((self.answer, "--output"), (self.record, "--record")):

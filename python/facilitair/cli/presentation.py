@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, nullcontext
+from errno import EBADF
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -47,15 +48,18 @@ class Presentation:
         self._recorded = True
         self._unseen: OSError | None = None  # why the run is no longer shown
         self._simulated = False
+        self._stop: Callable[[], object] | None = None
         self._reasons: dict[str, str] = {}  # why the answer of each section ends
 
-    async def show(self, events: AsyncGenerator[_Event]) -> None:
+    async def show(self, events: AsyncGenerator[_Event], stop: Callable[[], object] | None = None) -> None:
         """Show all events, record them if that was asked for, and close `events` however it ends.
 
         A recording or a screen that cannot be written any more is given up: the run has been paid for. Raises
-        `RecordingError` when a recording cannot even begin, and what `events` raises; `OSError` when standard output
-        cannot be written, the events are to go there, and to no other place.
+        `RecordingError` when a recording cannot even begin, and what `events` raises. Where the events were to go to
+        standard output and to no other place, and that cannot be written, `stop` is called; without it, it is an
+        `OSError`.
         """
+        self._stop = stop
         renderer = renderer_for(self._output)
         record = self._output.record
         async with aclosing(events):
@@ -73,6 +77,8 @@ class Presentation:
         else:
             why = self.end.code if isinstance(self.end, TaskErrorEvent) else self.end.reason
             kept = self._keep_partial(self.end.stream_id, f"<!-- partial: {why} -->", self.end.partial)
+        if self._output.json and self._unseen is not None:
+            return self._unwritten(self._unseen)
         return ExitCode.FAILED if code is ExitCode.OK and not (self._recorded and kept) else code
 
     def print_answer(self) -> None:
@@ -81,6 +87,8 @@ class Presentation:
         if self._output.json or not isinstance(self.end, TaskCompletedEvent):
             return
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if self._output.streams.out_is_closed:
+            raise OSError(EBADF, "it is closed")
         text = self._marked(self.end.content)
         if self._output.formats_answer:
             from .render.terminal import console_for, markdown
@@ -108,15 +116,20 @@ class Presentation:
             self.print_answer()
         except OSError as error:
             failure = error
-            if not isinstance(error, BrokenPipeError):
-                say(f"standard output cannot be written: {error.strerror}")
         if not saved or (failure is not None and asked is None and not self._output.json):
             name = _name("answer", end.stream_id)
             self._keep(_elsewhere(name), self._marked(end.content), "the answer")
-        if isinstance(failure, BrokenPipeError):
-            return ExitCode.BROKEN_PIPE
-        lost = failure is not None or not (self._recorded and saved)
+        if failure is not None:
+            return self._unwritten(failure)
+        lost = not (self._recorded and saved)
         return ExitCode.FAILED if code is ExitCode.OK and lost else code
+
+    def _unwritten(self, error: OSError) -> ExitCode:
+        """Say that standard output failed; one whose reader has left needs no words."""
+        if isinstance(error, BrokenPipeError):
+            return ExitCode.BROKEN_PIPE
+        say(f"standard output cannot be written: {error.strerror}")
+        return ExitCode.FAILED
 
     def _marked(self, text: str) -> str:
         return f"{SIMULATED_MARK}\n\n{text}" if self._simulated else text
@@ -151,7 +164,9 @@ class Presentation:
         except OSError as error:
             wanted_elsewhere = self._output.answer is not None or self._output.record is not None
             if self._output.json and not wanted_elsewhere:
-                raise
+                if self._stop is None:
+                    raise
+                self._stop()
             self._unseen = error
 
     def _note(self, event: _Event) -> None:

@@ -3,25 +3,26 @@ second ends the process at once.
 
 Handlers are Python's own (`signal.signal`), not the event loop's: they also run while the loop is stuck in a
 write to a terminal that nobody reads. A signal that the parent ignores (`nohup`, a job in the background) stays
-ignored. Once everything is saved the process ends *by* the signal, so that a loop of the shell ends with it:
-<https://www.cons.org/cracauer/sigint.html>.
+ignored. One press may come several times, from the kernel, the shell and whatever stands between; a terminal that is
+gone presses nothing. How the process then ends is in `dying`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from .dying import die, received
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+ONE_PRESS_S: Final = 0.3  # what follows sooner is the same press
 
 # What must be done before the process ends at once, such as giving a terminal its screen back.
 LAST_WORDS: Final[set[Callable[[], None]]] = set()
-
-_received: list[signal.Signals] = []
 
 
 class Interrupts:
@@ -33,7 +34,7 @@ class Interrupts:
     def __init__(self, stop: Callable[[], object] | None = None) -> None:
         self.stop: Callable[[], object] = _this_task().cancel if stop is None else stop
         self._loop = asyncio.get_running_loop()
-        self._pressed = False
+        self._pressed: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -53,32 +54,19 @@ class Interrupts:
     @property
     def pressed(self) -> bool:
         """Whether a signal has come."""
-        return self._pressed
+        return self._pressed is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (the handler's contract)
-        if self._pressed:
-            for last in LAST_WORDS:
-                last()
-            _die(signal.Signals(number))
-        self._pressed = True
-        _received.append(signal.Signals(number))
+        now = time.monotonic()
+        if self._pressed is not None:
+            if number != signal.SIGHUP and now - self._pressed >= ONE_PRESS_S:
+                for last in LAST_WORDS:
+                    last()
+                die(number)
+            return
+        self._pressed = now
+        received(number)
         self._loop.call_soon_threadsafe(lambda: self.stop())
-
-
-def end_by_signal() -> None:
-    """End the process by the signal that stopped its run, if one did."""
-    if _received:
-        _die(_received[0])
-
-
-def interrupted() -> None:
-    """Note a Ctrl-C that Python itself received."""
-    _received.append(signal.SIGINT)
-
-
-def _die(number: signal.Signals) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -57,6 +57,10 @@ class Server(uvicorn.Server):
         await self.runs.close()
         await self._part_from_stalled()
         await super().shutdown(sockets)
+        if (
+            self.force_exit
+        ):  # uvicorn leaves the application open then, and logs a traceback when that is cancelled
+            await self.lifespan.shutdown()
 
     async def _part_from_stalled(self) -> None:
         """Cut off who takes nothing after `PATIENCE_S`. uvicorn would cancel what serves them, and log a traceback."""

@@ -121,8 +121,11 @@ class AlternateScreen:
     def _leave_at_once(self) -> None:
         """Leave without waiting for a terminal that takes nothing: the process is about to end."""
         self._free_keys()
-        if self.active and select.select([], [self._fd], [], 0.2)[1]:
-            os.write(self._fd, _LEAVE.encode())
+        with suppress(
+            OSError
+        ):  # the terminal is gone; raised here it would hit whatever the signal interrupted
+            if self.active and select.select([], [self._fd], [], 0.2)[1]:
+                os.write(self._fd, _LEAVE.encode())
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (the handler's contract)
         """Ctrl-Z: the shell gets its screen back; whoever draws next enters again."""

@@ -138,14 +138,21 @@ fn plain(body: &[u8], is_cut: bool) -> Option<String> {
     (!text.trim_start().starts_with('<')).then(|| text[..end].to_owned())
 }
 
-/// Whether the `error` field of an event reports anything.
+/// Whether the `error` field of an event reports anything. Some gateways send one with every good chunk, empty or with
+/// the code 0.
 pub(super) fn is_reported(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
+        Value::Array(items) => items.iter().any(is_reported),
         Value::Number(code) => code.as_i64() != Some(0),
-        Value::Bool(true) | Value::Object(_) => true,
+        Value::Bool(true) => true,
+        Value::Object(object) => {
+            object
+                .get("code")
+                .is_none_or(|code| !matches!(code.as_i64(), Some(0)) && code.as_str() != Some("0"))
+                && object.values().any(is_reported)
+        }
     }
 }
 
