@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pexpect
 import pytest
@@ -43,6 +44,23 @@ def running(*arguments: str, cwd: Path, **env: str) -> Iterator[subprocess.Popen
         yield process
 
 
+def run_into_full(
+    stream: Literal["out", "err"], place: Path, *more: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run with a full disk under one of the streams."""
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        return subprocess.run(
+            [*COMMAND, "collaborate", TASK, *MODEL, *more],
+            cwd=place,
+            stdin=subprocess.DEVNULL,
+            stdout=full if stream == "out" else subprocess.PIPE,
+            stderr=full if stream == "err" else subprocess.PIPE,
+            env=environment(),
+            timeout=50,
+            check=False,
+        )
+
+
 def partials(place: Path) -> list[Path]:
     return sorted(place.glob("*partial*"))
 
@@ -64,34 +82,14 @@ def test_a_reader_of_the_progress_that_leaves_ends_no_run(tmp_path: Path) -> Non
 
 @full_disk
 def test_a_full_disk_under_the_progress_ends_no_run(tmp_path: Path) -> None:
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [*COMMAND, "collaborate", TASK, *MODEL],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=full,
-            env=environment(),
-            timeout=50,
-            check=False,
-        )
+    done = run_into_full("err", tmp_path)
     assert done.returncode == 0
     assert len(done.stdout) > 200
 
 
 @full_disk
 def test_an_answer_that_fits_nowhere_is_saved_and_named(tmp_path: Path) -> None:
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [*COMMAND, "collaborate", TASK, *MODEL],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            timeout=50,
-            check=False,
-        )
+    done = run_into_full("out", tmp_path)
     assert done.returncode == 1
     (saved,) = tmp_path.glob("facilitair-answer-*.md")
     assert f"the answer is in {saved.name}" in done.stderr.decode()
@@ -232,17 +230,7 @@ def test_a_closed_standard_output_is_no_place_for_an_answer(
 
 @full_disk
 def test_events_that_fit_nowhere_leave_a_partial(tmp_path: Path) -> None:
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [*COMMAND, "collaborate", TASK, *MODEL, "--json"],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            timeout=50,
-            check=False,
-        )
+    done = run_into_full("out", tmp_path, "--json")
     assert done.returncode == 1
     assert b"standard output cannot be written: No space left on device" in done.stderr
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facilitair.engine.seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
+from facilitair.engine.seam import BlankSeam, FirstSeam, OverlapSeam, ParagraphSeam, Seam
 
 words = st.text(alphabet="ab c\n", max_size=40)
 
@@ -22,7 +22,7 @@ def joined(seam: Seam, text: str, cuts: list[int]) -> str:
 def test_the_beginning_passes_through_without_blank_lines(text: str, cuts: list[int]) -> None:
     lines = text.split("\n")
     blank = next((n for n, line in enumerate(lines) if line.strip()), len(lines))
-    assert joined(NoSeam(), text, cuts) == "\n".join(lines[blank:])
+    assert joined(FirstSeam(), text, cuts) == "\n".join(lines[blank:])
 
 
 @given(words, words, st.lists(st.integers(0, 40)))

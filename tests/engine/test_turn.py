@@ -54,6 +54,9 @@ def test_what_is_taken_back_may_be_told_all_again() -> None:
     assert (turn.failure, turn.finish_reason, turn.loss) == (None, "stop", None)
     assert (turn.attention.closed_out, turn.attention.own_since) == (False, 0)
     assert isinstance(turn.calls.attempt.seam, NoSeam)
+    assert (
+        turn.calls.attempt.seam.feed("\n\nTwo.") == "\n\nTwo."
+    )  # the paragraph that was begun stays one of its own
 
 
 def test_it_remembers_how_long_its_text_was_when_it_was_shown_something() -> None:

@@ -13,7 +13,7 @@ import websockets
 
 from facilitair.config import ServerConfig
 from facilitair.server import openai_api
-from facilitair.server.transcript import open_fence
+from facilitair.server.transcript import Fence
 from tests.live import brain, until
 
 from .harness import KEY, Served, served
@@ -148,7 +148,11 @@ def test_a_fence_is_known_to_be_open() -> None:
         ("a ``` b", ""),
         ("", ""),
     ]:
-        assert open_fence(text) == fence, text
+        for size in (1, 3, 100):
+            found = Fence()
+            for at in range(0, len(text), size):
+                found.feed(text[at : at + size])
+            assert found.opening == fence, text
 
 
 # --- paths, methods, headers ---------------------------------------------------------------------------

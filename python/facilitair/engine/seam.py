@@ -27,6 +27,18 @@ class Seam(Protocol):
 
 
 class NoSeam:
+    """Nothing to mend: who goes on has only just written what stands before."""
+
+    def feed(self, text: str) -> str:
+        """Return `text`."""
+        return text
+
+    def flush(self) -> str:
+        """Return nothing: nothing is ever held."""
+        return ""
+
+
+class FirstSeam:
     """The beginning of a text: blank lines in front of it are no part of it, and alone they are no answer."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from ..transport import Channel
 from .budget import Budget
 from .plan import Plan
 from .prompts import Assignment, Brief, Own, compose, own_quotes, shown_to
-from .seam import BlankSeam, NoSeam, OverlapSeam, ParagraphSeam, Seam
+from .seam import BlankSeam, FirstSeam, OverlapSeam, ParagraphSeam, Seam
 from .source import Source
 from .turn import AgentTurn, Attempt, Phase
 
@@ -300,7 +300,7 @@ class Streams:
 def _seam(turn: AgentTurn, brief: Brief) -> Seam:
     own = turn.text
     if not own:
-        return NoSeam()
+        return FirstSeam()
     if turn.attention.closed_out:
         return ParagraphSeam(own)
     return OverlapSeam(own) if brief.prefill is None else BlankSeam(own)

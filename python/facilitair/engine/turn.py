@@ -21,7 +21,7 @@ from .control import Verdict
 from .influence import Attention
 from .plan import PlannedAgent
 from .provenance import Provenance
-from .seam import NoSeam, Seam
+from .seam import FirstSeam, NoSeam, Seam
 
 if TYPE_CHECKING:
     from ..providers.model import Model
@@ -43,7 +43,7 @@ class Attempt(msgspec.Struct):
     """The stream that is open now. `discard`: what still arrives belongs to text already taken back."""
 
     stream: int
-    seam: Seam = msgspec.field(default_factory=NoSeam)
+    seam: Seam = msgspec.field(default_factory=FirstSeam)
     content: bool = False  # whether any has come
     reasoning: bool = False  # whether the model thinks, and writes nothing
     discard: bool = False
@@ -202,4 +202,4 @@ class AgentTurn:
         self.failure, self.finish_reason = None, "stop"
         self.attention.closed_out, self.attention.own_since = False, 0
         if self.calls.attempt is not None:
-            self.calls.attempt.seam = NoSeam()
+            self.calls.attempt.seam = NoSeam() if keep else FirstSeam()

@@ -17,6 +17,7 @@ from ..stream import EventStream
 
 # An agent takes the floor from another with this many characters, or with the end of its turn.
 _WORTH_A_TURN: Final = 280
+_LINE: Final = 200  # more of a line than this says nothing of a fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,7 @@ class Transcript:
         self._told: dict[str, int] = {}  # by chunk: how much of its text has been told
         self._settled: dict[str, int] = {}  # by chunk: up to where its text stands in fragments
         self._speaker: str | None = None  # the chunk that has the floor
-        self._fences: dict[
-            str, str
-        ] = {}  # by chunk: the line that opened the fence in which its told text ends
+        self._fences: dict[str, Fence] = {}  # by chunk: that in which its told text ends
         self._sections = 0
         self._answer = ""
 
@@ -80,22 +79,23 @@ class Transcript:
         chunk = self.state.chunks.get(chunk_id)
         if chunk is None:
             return
-        new = chunk.text[self._told.get(chunk_id, 0) : self._settled[chunk_id]]
+        new = said = chunk.text[self._told.get(chunk_id, 0) : self._settled[chunk_id]]
         interrupts = self._speaker not in (None, chunk_id)
         if not new.strip() or (interrupts and not last and len(new) < _WORTH_A_TURN):
             return
         self._told[chunk_id] = self._settled[chunk_id]
+        fence = self._fences.setdefault(chunk_id, Fence())
         if self._speaker != chunk_id:
-            again = self._fences.get(chunk_id, "")
+            again = fence.opening
             new = self._closing() + self._label(chunk) + (f"\n{again}\n" if again else "") + new.lstrip("\n")
             self._speaker = chunk_id
-        self._fences[chunk_id] = open_fence(chunk.text[: self._told[chunk_id]])
+        fence.feed(said)
         yield Addition("reasoning_content", new)
 
     def _closing(self) -> str:
         """Return what closes the fence that the speaker leaves open."""
-        fence = self._fences.get(self._speaker or "", "")
-        return f"\n{_run(fence)}" if fence else ""
+        fence = self._fences.get(self._speaker or "")
+        return f"\n{_run(fence.opening)}" if fence is not None and fence.opening else ""
 
     def _label(self, chunk: ev.ChunkState) -> str:
         title = next((s.title for s in self.state.sections if s.id == chunk.section), None)
@@ -110,9 +110,9 @@ class Transcript:
         if chunk_id == self._speaker and (closing := self._closing()):
             yield Addition("reasoning_content", closing)
             self._speaker = None
-        if (chunk := self.state.chunks.get(chunk_id)) is not None:
-            self._fences[chunk_id] = open_fence(chunk.text[:keep])
         if chunk := self.state.chunks.get(chunk_id):
+            fence = self._fences[chunk_id] = Fence()
+            fence.feed(chunk.text[:keep])
             yield from self._note(f"{chunk.agent} {what}")
 
     def _note(self, text: str) -> Iterator[Addition]:
@@ -143,23 +143,41 @@ class Transcript:
             yield Addition("content", text)
 
 
-def open_fence(text: str) -> str:
-    """Return the line that opened the code fence in which `text` ends; empty where it ends in none.
+class Fence:
+    """The code fence in which a text ends, as it grows.
 
     As CommonMark has it: at least three backticks or tildes, indented by three blanks at most; closed by as many.
     """
-    fence = ""
-    for line in text.split("\n"):
-        stripped = line.strip()
-        run = _run(stripped)
-        if len(run) < 3 or len(line) - len(line.lstrip(" ")) > 3:
-            continue
-        if not fence:
-            if run[0] == "~" or "`" not in stripped[len(run) :]:
-                fence = stripped
-        elif run == stripped and run[0] == fence[0] and len(run) >= len(_run(fence)):
-            fence = ""
-    return fence
+
+    __slots__ = ("_line", "_opening")
+
+    def __init__(self) -> None:
+        self._opening = ""
+        self._line = ""  # the beginning of the last line, which may grow
+
+    @property
+    def opening(self) -> str:
+        """The line that opened it; empty outside of any."""
+        return _after(self._opening, self._line)
+
+    def feed(self, text: str) -> None:
+        """Add `text`."""
+        *lines, last = (self._line + text).split("\n")
+        for line in lines:
+            self._opening = _after(self._opening, line)
+        self._line = last[:_LINE]
+
+
+def _after(opening: str, line: str) -> str:
+    """Return the line that opened the fence in which a text ends with `line`, where `opening` had opened one before."""
+    stripped = line.strip()
+    run = _run(stripped)
+    if len(run) < 3 or len(line) - len(line.lstrip(" ")) > 3:
+        return opening
+    if not opening:
+        return stripped if run[0] == "~" or "`" not in stripped[len(run) :] else ""
+    closes = run == stripped and run[0] == opening[0] and len(run) >= len(_run(opening))
+    return "" if closes else opening
 
 
 def _run(line: str) -> str:

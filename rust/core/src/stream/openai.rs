@@ -89,7 +89,8 @@ impl<'a> Chunk<'a> {
     /// Whether it may hold an error: fields say so, or a completion says nothing.
     pub(super) fn is_suspect(&self) -> bool {
         let is_error = |raw: &Option<Raw<'_>>| {
-            raw.is_some_and(|raw| raw.get().to_ascii_lowercase().ends_with("error\""))
+            let name = raw.map_or("", |raw| raw.get()).as_bytes();
+            name.last_chunk::<6>().is_some_and(|end| end.eq_ignore_ascii_case(b"error\""))
         };
         self.says_nothing()
             || self.error.is_some()
