@@ -71,7 +71,7 @@ def test_every_strategy_is_a_model() -> None:
     async def run() -> None:
         async with served() as at, asked(at) as client:
             names = [model.id async for model in client.models.list()]
-            assert names == ["facilitair/balanced", "facilitair/pipeline", "facilitair/alone"]
+            assert names == [f"facilitair/{name}" for name in ("balanced", "pipeline", "single", "alone")]
             assert (await client.models.retrieve("facilitair/alone")).owned_by == "facilitair"
             with pytest.raises(openai.NotFoundError) as error:
                 await client.chat.completions.create(model="gpt-4o", messages=TASK)

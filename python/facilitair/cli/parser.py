@@ -138,7 +138,11 @@ def collaborate_parser() -> argparse.ArgumentParser:
     add("--framework", action="append", default=[], metavar="NAME", help="framework in use (repeatable)")
     add("--context", action="append", default=[], metavar="KEY=VALUE", help="more context; VALUE may be JSON")
     add = parser.add_argument_group("how it works").add_argument
-    add("--strategy", metavar="NAME", help="which graph of agents: balanced, pipeline, or one of your own")
+    add(
+        "--strategy",
+        metavar="NAME",
+        help="which graph of agents: balanced, pipeline, single, or one of your own",
+    )
     add("--preset", metavar="NAME", help="which models the roles get: fast, balanced, quality, budget")
     add(
         "--model",

@@ -161,6 +161,7 @@ class ServerConfig(_Table, frozen=True):
     ring_bytes: Count = 1_048_576
     heartbeat_s: Annotated[float, Meta(gt=0, le=15)] = 10.0
     ticket_s: Annotated[float, Meta(gt=0, le=300)] = 30.0
+    side_model: Text = "auto"
     log_format: LogFormat = "text"
     log_level: LogLevel = "warning"
 

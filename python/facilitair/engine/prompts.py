@@ -134,12 +134,18 @@ def compose(plan: Plan, work: Assignment, shown: Sequence[Shown], own: Own, tier
 
 
 def _opening(plan: Plan, work: Assignment, shown: Sequence[Shown]) -> tuple[Message, Message]:
-    rules = [work.agent.spec.prompt or work.agent.role.prompt, _HOUSE_RULES.format(fence=_fence(plan))]
+    rules = [work.agent.spec.prompt or work.agent.role.prompt]
+    alone = (
+        len(plan.agents) == 1
+    )  # then there are no peers, and nobody who would have to be told what is taken back
+    if not alone:
+        rules.append(_HOUSE_RULES.format(fence=_fence(plan)))
     if work.wants_outline:
         rules.append(_OUTLINE.format(nonce=plan.nonce, most=plan.limits.max_sections))
     if work.agent.role.duty == "verdict":
         rules.append(_VERDICT.format(nonce=plan.nonce))
-    rules.append(_RETRACT.format(nonce=plan.nonce))
+    if not alone:
+        rules.append(_RETRACT.format(nonce=plan.nonce))
     request = [f"Task:\n{plan.task}"]
     if plan.context:
         import json  # most runs have none

@@ -1,4 +1,4 @@
-"""The strategies that ship: `pipeline` and `balanced`, and how a configured one becomes a graph."""
+"""The strategies that ship: `balanced`, `pipeline` and `single`, and how a configured one becomes a graph."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ def _balanced() -> Strategy:
     )
 
 
-BUILT_IN: Mapping[str, Strategy] = {s.name: s for s in (_balanced(), _pipeline())}
+def _single() -> Strategy:
+    """One model alone: what a debate has to be better than."""
+    return Strategy(name="single", agents=_agents("answerer"), synthesizer=None, answer="answerer")
+
+
+BUILT_IN: Mapping[str, Strategy] = {s.name: s for s in (_balanced(), _pipeline(), _single())}
 
 
 def resolve_strategy(wanted: str | Strategy | None, config: Config) -> Strategy:

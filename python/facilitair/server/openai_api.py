@@ -34,6 +34,7 @@ from .problems import documented, documented_headers
 from .runs import Runs, digest
 from .schemas import Call, Extras
 from .settings import ServerSettings
+from .side import OFF, is_side_request, side_options
 from .sse import SCHEMA, EventStreamResponse, left
 from .transcript import Addition, Transcript
 
@@ -126,6 +127,11 @@ class ChatRequest(BaseModel):
                 raise ValueError(f"{name} is the server's own and cannot be given in a request; leave it out")
         return data
 
+    @property
+    def is_side(self) -> bool:
+        """Whether a chat program asks this beside the conversation; see `side`."""
+        return is_side_request([(message.role, message.text) for message in self.messages])
+
     def call(self, strategy: str, most_characters: int) -> Call:
         """Return what is asked for. Raises `Unprocessable` without a user message, `TooLarge`."""
         last = next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
@@ -201,6 +207,8 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         who.check_may_act()
         strategy = known(body.model)
         call = body.call(strategy, settings.max_task_characters)
+        if settings.side_model != OFF and body.is_side:
+            call = call._replace(options=side_options(call.options, settings.side_model))
         failures.check(who.id, call)
         record = await runs.start(call, who.id)
         completion = Completion(record, PREFIX + strategy, lambda failed: failures.add(who.id, call, failed))

@@ -77,7 +77,7 @@ class Transcript:
 
     def _tell(self, chunk_id: str, *, last: bool) -> Iterator[Addition]:
         chunk = self.state.chunks.get(chunk_id)
-        if chunk is None:
+        if chunk is None or len(self.state.agents) == 1:  # one alone debates with nobody: it is the answer
             return
         new = said = chunk.text[self._told.get(chunk_id, 0) : self._settled[chunk_id]]
         interrupts = self._speaker not in (None, chunk_id)
