@@ -14,7 +14,7 @@ from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport
 
-SHIPPED = ["architect", "coder", "reviewer", "refiner", "tester", "documenter", "synthesizer"]
+SHIPPED = ["architect", "coder", "reviewer", "refiner", "tester", "documenter", "synthesizer", "answerer"]
 
 
 def system_prompt(agent: AgentSpec, **roles: RoleConfig) -> str:

@@ -17,144 +17,43 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field, model_validator
 from starlette.responses import JSONResponse, Response
 
 from ..config import Config
 from ..engine.strategies import BUILT_IN
-from ..errors import Gone, NoSuchModel, NotFound, RunFailed, TooLarge, Unprocessable
+from ..errors import Gone, NoSuchModel, NotFound, RunFailed
 from ..finish import as_openai
-from ..options import RunOptions
 from .auth import Principal, principal
 from .directory import RunRecord
+from .openai_schemas import (
+    CachedTokens,
+    ChatChoice,
+    ChatCompletion,
+    ChatRequest,
+    ChatUsage,
+    ModelCard,
+    ModelList,
+    ReasoningTokens,
+    SaidMessage,
+)
 from .problems import documented, documented_headers
 from .runs import Runs, digest
-from .schemas import Call, Extras
+from .schemas import Call
 from .settings import ServerSettings
-from .side import OFF, is_side_request, side_options
+from .side import OFF, side_options
 from .sse import SCHEMA, EventStreamResponse, left
 from .transcript import Addition, Transcript
 
 PREFIX: Final = "facilitair/"
 STREAM_HEADER: Final = "X-Facilitair-Stream"
 LEFT: Final = "the client left"
-_ELSEWHERE: Final = (
-    "base_url",
-    "api_base",
-    "api_key",
-    "api_version",
-    "organization",
-    "extra_headers",
-    "headers",
-)
 _DONE: Final = b"data: [DONE]\n\n"
-# Kinds of parts that are text, or nothing that would have to be read: a model's thinking is its own.
-_READ: Final = ("text", "input_text", "output_text", "refusal", "thinking", "reasoning", "redacted_thinking")
 PATIENCE_S: Final = 20.0  # then an answer that is not streamed shows signs of life
 REPEATED_S: Final = 60.0  # as long, the same request gets the same failure
 _FAILURES_KEPT: Final = 256
-
-
-class MessagePart(BaseModel):
-    """A part of a message; only text is taken, and what an assistant said instead of it."""
-
-    type: str
-    text: str = ""
-    refusal: str = ""
-
-
-class ChatMessage(BaseModel):
-    """A message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[MessagePart] | None = None
-    refusal: str | None = None
-
-    @property
-    def task(self) -> str:
-        """The message as text. Raises `Unprocessable` for a part that is none."""
-        for part in self.content if isinstance(self.content, list) else ():
-            if part.type not in _READ:
-                raise Unprocessable(f"messages: a part is {part.type[:40]!r}, but the agents read only text.")
-        return self.text
-
-    @property
-    def text(self) -> str:
-        """The message as text; what the agents cannot read is named in its place."""
-        if self.content is None or isinstance(self.content, str):
-            return self.content or self.refusal or ""
-        said = (
-            (part.text or part.refusal)
-            if part.type in _READ
-            else f"[{part.type[:40]}: the agents cannot see it]"
-            for part in self.content
-        )
-        return "\n".join(filter(None, said))
-
-
-class StreamOptions(BaseModel):
-    """Options of a streamed answer."""
-
-    include_usage: bool = False
-
-
-class ResponseFormat(BaseModel):
-    """The form of the answer; only text is given."""
-
-    type: Literal["text"]
-
-
-class ChatRequest(BaseModel):
-    """A request for an answer."""
-
-    model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
-    response_format: ResponseFormat | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    facilitair: Extras = Extras()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _stays_here(cls, data: Any) -> Any:
-        for name in _ELSEWHERE if isinstance(data, dict) else ():
-            if name in data:
-                raise ValueError(f"{name} is the server's own and cannot be given in a request; leave it out")
-        return data
-
-    @property
-    def is_side(self) -> bool:
-        """Whether a chat program asks this beside the conversation; see `side`."""
-        return is_side_request([(message.role, message.text) for message in self.messages])
-
-    def call(self, strategy: str, most_characters: int) -> Call:
-        """Return what is asked for. Raises `Unprocessable` without a user message, `TooLarge`."""
-        last = next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
-        if last is None:
-            last = next(
-                (i for i in reversed(range(len(self.messages))) if self.messages[i].role != "tool"), None
-            )
-        if last is None:
-            raise Unprocessable("messages: there is no user message, so there is no task; add one.")
-        if not self.messages[last].text.strip():
-            raise Unprocessable("messages: the last one is empty, so there is no task.")
-        characters = sum(len(message.text) for message in self.messages)
-        if characters > most_characters:
-            raise TooLarge(
-                f"the messages have {characters:,} characters; at most {most_characters:,} are taken."
-            )
-        others = [
-            {"role": message.role, "content": message.text}
-            for place, message in enumerate(self.messages)
-            if place != last and message.text
-        ]
-        options: RunOptions = {**self.facilitair.options(), "strategy": strategy}
-        return Call(self.messages[last].task, {"conversation": others} if others else None, options)
 
 
 def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
@@ -166,8 +65,8 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
     since = int(time.time())
     failures = Failures()
 
-    def card(name: str) -> dict[str, Any]:
-        return {"id": PREFIX + name, "object": "model", "created": since, "owned_by": "facilitair"}
+    def card(name: str) -> ModelCard:
+        return ModelCard(id=PREFIX + name, created=since)
 
     def known(model: str) -> str:
         name = model.removeprefix(PREFIX)
@@ -177,14 +76,14 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         return name
 
     @routes.get("/models", summary="The strategies, as models")
-    async def models(who: Annotated[Principal, Depends(principal)]) -> dict[str, Any]:
+    async def models(who: Annotated[Principal, Depends(principal)]) -> ModelList:
         who.check_may_act()
-        return {"object": "list", "data": [card(name) for name in strategies]}
+        return ModelList(data=[card(name) for name in strategies])
 
     @routes.get(
         "/models/{model:path}", summary="One strategy, as a model", responses=documented(404, openai=True)
     )
-    async def model(model: str, who: Annotated[Principal, Depends(principal)]) -> dict[str, Any]:
+    async def model(model: str, who: Annotated[Principal, Depends(principal)]) -> ModelCard:
         who.check_may_act()
         return card(known(model))
 
@@ -194,6 +93,7 @@ def router(runs: Runs, settings: ServerSettings, config: Config) -> APIRouter:
         response_class=JSONResponse,
         responses={
             200: {
+                "model": ChatCompletion,
                 "description": "A chat completion, or with `stream` its chunks and `[DONE]`.",
                 "content": {"text/event-stream": {"schema": SCHEMA}},
                 "headers": documented_headers({STREAM_HEADER: "The stream with all events of the run."}),
@@ -242,7 +142,7 @@ class Completion:
             "model": model,
         }
 
-    async def whole(self) -> dict[str, Any]:
+    async def whole(self) -> ChatCompletion:
         """Return the completion, once the run has ended. Raises `RunFailed`."""
         texts: dict[str, list[str]] = {"reasoning_content": [], "content": []}
         async for addition in self._additions(None):
@@ -251,9 +151,10 @@ class Completion:
         if failed := self._failure():
             self._failed(failed)
             raise failed
-        message = {"role": "assistant", **{name: "".join(pieces) for name, pieces in texts.items()}}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish_reason()}
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
+        debate, answer = ("".join(texts[name]) for name in ("reasoning_content", "content"))
+        message = SaidMessage(reasoning_content=debate, content=answer)
+        choice = ChatChoice(message=message, finish_reason=self._finish_reason())
+        return ChatCompletion(**self._head, choices=[choice], usage=self._usage())
 
     async def stream(self, heartbeat_s: float, *, include_usage: bool) -> AsyncGenerator[bytes]:
         """Yield the server-sent events of the completion, and comments while there is nothing to say; a failure is an
@@ -272,9 +173,9 @@ class Completion:
         else:
             yield self._chunk({}, self._finish_reason(), more)
             if include_usage:
-                yield _data(
-                    {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
-                )
+                usage = self._usage()
+                said = usage and usage.model_dump()
+                yield _data({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": said})
         yield _DONE
 
     async def _additions(self, idle_s: float | None) -> AsyncGenerator[Addition | None]:
@@ -310,18 +211,18 @@ class Completion:
         syntheses = self._transcript.state.syntheses.values()
         return as_openai(synthesis.finish_reason or "stop" for synthesis in syntheses)
 
-    def _usage(self) -> dict[str, Any] | None:
+    def _usage(self) -> ChatUsage | None:
         """Return what the whole run used. OpenAI's form has no word for "nobody said" but leaving it out."""
         usage = self._transcript.state.usage
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
-        return {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens or 0},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-        }
+        return ChatUsage(
+            prompt_tokens=usage.input_tokens,
+            completion_tokens=usage.output_tokens,
+            total_tokens=usage.input_tokens + usage.output_tokens,
+            prompt_tokens_details=CachedTokens(cached_tokens=usage.cached_input_tokens or 0),
+            completion_tokens_details=ReasoningTokens(reasoning_tokens=usage.reasoning_tokens or 0),
+        )
 
 
 class Failures:
@@ -355,7 +256,7 @@ async def _whole(completion: Completion, request: Request, stop: Callable[[], Aw
     try:
         await asyncio.wait((answer, gone), timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return JSONResponse(await answer, headers=headers)
+            return JSONResponse((await answer).model_dump(), headers=headers)
         if gone.done():
             return Response(status_code=HTTPStatus.NO_CONTENT)  # to nobody
         goes_on = True
@@ -369,14 +270,14 @@ async def _whole(completion: Completion, request: Request, stop: Callable[[], Aw
             await stop()
 
 
-async def _patiently(answer: asyncio.Task[dict[str, Any]]) -> AsyncGenerator[bytes]:
+async def _patiently(answer: asyncio.Task[ChatCompletion]) -> AsyncGenerator[bytes]:
     """Yield blanks until the answer is there, then the answer, or what went wrong."""
     try:
         while not answer.done():
             yield b" "
             await asyncio.wait((answer,), timeout=PATIENCE_S)
         try:
-            said = answer.result()
+            said = answer.result().model_dump()
         except RunFailed as failed:  # the status has gone out, so that only the body can say it
             said = {"error": failed.as_openai()}
         yield json.dumps(said).encode()

@@ -24,7 +24,7 @@ _HISTORY: Final = re.compile(
     r"|^(?:user|human)[ ]*:",
     re.I | re.M,
 )
-_VERB: Final = r"\b(?:analy[sz]e|categori[sz]e|create|determine|generate|give|propose|provide|suggest|summari[sz]e|write)\b"
+_VERB: Final = r"\b(?:analy[sz]e|create|determine|generate|give|propose|provide|suggest|summari[sz]e|write)\b"
 _ABOUT_IT: Final = re.compile(
     _VERB + r".{0,200}?\b(?:titles?|tags|follow-?ups?|search quer(?:y|ies)|emojis?|prompt for \w+ image)\b",
     re.I | re.S,
