@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from msgspec.structs import replace
 
-from facilitair import Config
+from facilitair import Config, Edge
 from facilitair import events as ev
 from facilitair.config import LimitsConfig
 from facilitair.simulator.brain import Script
@@ -88,15 +88,30 @@ def test_after_too_many_rollbacks_a_chunk_closes_at_its_clean_prefix() -> None:
     assert any("b" in d for d in last.degraded)
 
 
-def test_objections_are_reported() -> None:
+@pytest.mark.parametrize("name", ["task/a.1#1", "[task/a.1#1]", "[#1]", "#1", "`#1`:"])
+def test_an_objection_names_a_fragment_as_the_prompt_shows_it(name: str) -> None:
     scripts = {
         "a": says(sentences("a", 5)),
-        "b": says(lambda p: f"Begin here.\n@@{p.nonce} object task/a.1#1 it is false\nGo on."),
+        "b": says(lambda p: f"Begin here.\n@@{p.nonce} object {name} it is false\nGo on."),
         "synthesizer": says("Done."),
     }
     played = play(scripts, strategy=chain("a", "b", kind="after"))
     objections = [e for e in played.of(ev.AgentReactionEvent) if e.action == "objects"]
     assert [(e.agent, e.because) for e in objections] == [("b", ("task/a.1#1",))]
+
+
+@pytest.mark.parametrize(("name", "says_"), [("[#1]", "shown 2 of that number"), ("#9", "not shown")])
+def test_an_objection_that_can_mean_several_fragments_or_none_is_said(name: str, says_: str) -> None:
+    scripts = {
+        "a": says(sentences("a", 5)),
+        "b": says(sentences("b", 5)),
+        "c": says(lambda p: f"Begin here.\n@@{p.nonce} object {name} it is false\nGo on."),
+        "synthesizer": says("Done."),
+    }
+    strategy = replace(chain("a", "b", "c", kind="after"), edges=(Edge("a", "c"), Edge("b", "c")))
+    played = play(scripts, strategy=strategy)
+    assert not [e for e in played.of(ev.AgentReactionEvent) if e.action == "objects"]
+    assert says_ in played.said()
 
 
 def test_a_retraction_may_be_the_last_line_without_a_line_end() -> None:

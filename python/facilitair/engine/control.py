@@ -13,6 +13,20 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 MAX_TITLE_CHARACTERS: Final = 80  # of a section; the rest of the line is left out
+_VERDICT_CHARACTERS: Final = 200  # that can decide
+_APPROVALS: Final = ("approve", "approved", "approves")
+_CONDITIONS: Final = (
+    "after", "assuming", "but", "conditional", "conditionally", "except", "if", "once", "only", "pending", "provided",
+    "subject", "unless", "when", "with",
+)  # fmt: skip
+_REVISION: Final = re.compile(
+    r"(?<!no )(?<!not )(?<!without )\b(?:revise|needs? (?:a )?revisions?|changes requested)\b", re.I
+)
+_APPROVAL: Final = re.compile(r"\bapprov", re.I)
+# A fragment as prompts show it: "[#2]", "#2", "task/coder.1#2", also in backticks or with a colon behind it.
+_NAMED: Final = re.compile(
+    r"[\s\[(`*]*(?:fragment\s+)?((?:[\w-]+/[\w-]+\.\d+#|#)?\d+)(?![\w-])[\])`*:,;.]*(?=\s|$)(.*)", re.I | re.S
+)
 
 
 class OutlineTitle(msgspec.Struct, frozen=True):
@@ -57,25 +71,29 @@ def _outline_title(rest: str) -> OutlineTitle | None:
 
 
 def _verdict(rest: str) -> Verdict:
+    """Read a verdict. Only a plain approval approves: one under conditions asks for a revision."""
     words = rest.strip()
-    first = re.match(r"\W*(\w*)", words.lower())
-    match "" if first is None else first[1][:5]:
-        case "appro":  # approve, approved, approval
-            return Verdict("approve", words)
-        case "revis":
-            return Verdict("revise", words)
-        case _:
-            return Verdict("other", words)
+    said = re.findall(r"\w+", words.lower()[:_VERDICT_CHARACTERS])
+    first, second = (*said[:2], "", "")[:2]
+    if first in _APPROVALS and second != "or":  # "approve or revise" only repeats the request
+        return Verdict("revise" if second in _CONDITIONS else "approve", words)
+    if first == "approval" and (
+        second in ("", "granted", "given") or re.match(r"\W*approval\W*[:.,;]", words, re.I)
+    ):
+        return Verdict("approve", words)
+    if first.startswith("revis") or (_REVISION.search(words) and not _APPROVAL.search(words)):
+        return Verdict("revise", words)
+    return Verdict("other", words)
 
 
 def _retract(rest: str) -> Retract | None:
-    fragment, _, reason = rest.strip().partition(" ")
-    return Retract(fragment, reason) if fragment else None
+    named = _NAMED.match(rest)
+    return None if named is None else Retract(named[1], named[2].strip())
 
 
 def _object(rest: str) -> Object | None:
-    fragment, _, reason = rest.strip().partition(" ")
-    return Object(fragment, reason) if fragment else None
+    named = _NAMED.match(rest)
+    return None if named is None else Object(named[1], named[2].strip())
 
 
 _READERS: Final[Mapping[str, Callable[[str], ControlLine | None]]] = {

@@ -51,6 +51,15 @@ class Provenance(msgspec.Struct):
         """Whether the author has been shown that fragment."""
         return fragment in self._shown.get(source_of(fragment), ())
 
+    def shown_as(self, name: str) -> tuple[str, ...]:
+        """Return the fragments that the author was shown under `name`, which is an id or what prompts show of one:
+        "#<n>". Several authors may each have one of that number."""
+        if self.was_shown(name):
+            return (name,)
+        source, _, number = name.rpartition("#")
+        ids = (f"{shown}#{number}" for shown in self._shown if source in ("", shown))
+        return tuple(fragment for fragment in ids if self.was_shown(fragment))
+
     def unseen(self, source: Provenance) -> list[str]:
         """Return the ids of the fragments of `source` that this author has not been shown."""
         shown = self._shown.get(source.id, ())

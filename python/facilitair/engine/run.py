@@ -341,10 +341,18 @@ class Run:
                 self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
             case Retract(fragment, reason):
                 self._withdraw(turn, fragment, reason or "withdrawn")
-            case Object(fragment) if turn.provenance.was_shown(fragment):
-                self._announcer.reacts(turn, (fragment,), "objects")
+            case Object(fragment):
+                self._object(turn, fragment)
             case _:
                 pass  # a line out of its place says nothing
+
+    def _object(self, turn: AgentTurn, name: str) -> None:
+        match turn.provenance.shown_as(name):
+            case (fragment,):
+                self._announcer.reacts(turn, (fragment,), "objects")
+            case several:
+                why = f"it was shown {len(several)} of that number" if several else "which it was not shown"
+                self._events.tell(f"{turn.agent.name} objects to {name}, {why}; nothing follows from it")
 
     def _withdraw(self, turn: AgentTurn, fragment: str, reason: str) -> None:
         chunks = {t.id: t.provenance for t in self._agenda.turns.values()}
