@@ -58,7 +58,8 @@ def test_sources_come_before_their_readers() -> None:
     for strategy in BUILT_IN.values():
         order = strategy.in_order()
         assert all(order.index(e.source) < order.index(e.target) for e in strategy.edges)
-        assert len(strategy.sources("synthesizer")) == len(strategy.agents)
+        if strategy.synthesizer is not None:
+            assert len(strategy.sources("synthesizer")) == len(strategy.agents)
 
 
 def test_a_synthesizer_answers_unless_there_is_none() -> None:

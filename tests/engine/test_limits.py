@@ -95,7 +95,7 @@ def test_a_cancelled_run_raises_with_its_result() -> None:
         (
             "x",
             {"models": {"cook": "simulator/cook"}},
-            "role 'cook' is not known; use one of architect, coder",
+            "role 'cook' is not known; use one of answerer, architect",
         ),
         ("x", {"preset": "luxury"}, "'luxury' is not known"),
         ("x", {"sections": []}, "at least one title"),

@@ -157,7 +157,7 @@ def test_approval_in_the_first_round_skips_the_refiner() -> None:
     assert sorted(c.partition("/")[2] for c in played.state.chunks) == [
         "architect.1", "coder.1", "documenter.1", "reviewer.1",
     ]  # fmt: skip
-    assert "verdict" not in played.text("reviewer")
+    assert "@@" not in played.text("reviewer")
     fragments = played.state.chunks["task/documenter.1"].fragments
     derived = {shown.partition("#")[0] for f in fragments for shown in f.derived_from}
     assert derived == {"task/coder.1"}  # the skipped refiner is passed through
@@ -187,7 +187,14 @@ def test_a_missing_verdict_is_taken_as_revise() -> None:
     assert "task/refiner.2" in played.state.chunks
 
 
-def review(verdict: str, *, quorum: float = 0.5, broken: str = "", look: Look | None = None) -> Played:
+def review(
+    verdict: str,
+    *,
+    quorum: float = 0.5,
+    broken: str = "",
+    look: Look | None = None,
+    text: str = "I have read it.\n@@{nonce} {verdict}\n",
+) -> Played:
     """Play one that writes, one that reviews with `verdict`, and one that refines; the first two may be `broken`."""
     strategy = Strategy(
         name="review",
@@ -201,7 +208,7 @@ def review(verdict: str, *, quorum: float = 0.5, broken: str = "", look: Look | 
         loop=Loop("r", "f"),
     )
     scripts = plain("c", "f", "synthesizer")
-    scripts["r"] = says(lambda prompt: f"I have read it.\n@@{prompt.nonce} {verdict}\n")
+    scripts["r"] = says(lambda prompt: text.format(nonce=prompt.nonce, verdict=verdict))
     config = Config(limits=LimitsConfig(quorum=quorum))
     return play(scripts, strategy=strategy, config=config, look=look)
 
@@ -222,6 +229,30 @@ def test_what_is_no_approval_is_not_taken_for_one() -> None:
     played = review("verdict not approve")
     assert "task/f.1" in played.state.chunks
     assert "no verdict" in played.said()
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_review_that_is_only_a_verdict_counts_and_its_reason_is_read(end: str) -> None:
+    played = review("verdict revise the lock is never released", text="@@{nonce} {verdict}" + end)
+    assert played.text("r") == "**Verdict:** revise the lock is never released\n\n"
+    assert "**Verdict:** revise the lock is never released" in played.prompts("f")[0]
+    assert "the lock is never released" in played.prompts("synthesizer")[-1]
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ()
+
+
+def test_a_verdict_is_a_paragraph_of_its_own() -> None:
+    played = review("verdict revise it leaks", text="I have read it.\n@@{nonce} {verdict}\nAnd more.")
+    assert played.text("r") == "I have read it.\n\n**Verdict:** revise it leaks\n\nAnd more."
+
+
+def test_a_verdict_on_text_that_was_taken_back_does_not_count() -> None:
+    played = review(
+        "verdict approve", text="It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #1 no\nIt must change."
+    )
+    assert played.text("r") == "It must change."
+    assert "gave no verdict; taken as revise" in played.said()
+    assert "task/f.1" in played.state.chunks
 
 
 def test_a_reviewer_that_owes_an_outline_reviews_and_plans_nothing() -> None:

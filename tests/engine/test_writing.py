@@ -40,12 +40,13 @@ class Listener:
     def completed(self, turn: AgentTurn) -> None:
         raise AssertionError
 
-    def control(self, turn: AgentTurn, control: Control) -> None:
+    def control(self, turn: AgentTurn, control: Control) -> str:
         self.said.append(f"<{control.verb} {control.rest}>")
         if control.verb == "retract":
             fragment = turn.provenance.named(control.rest)
             assert fragment is not None
             turn.cut(fragment.start, frozenset())
+        return f"It is {control.rest}." if control.verb == "verdict" else ""
 
 
 def listened(text: str, *cuts: int) -> tuple[Listener, AgentTurn]:
@@ -79,6 +80,13 @@ def test_what_a_retraction_in_the_same_breath_took_back_is_no_fragment() -> None
     assert listener.said[-2:] == ["Two.", "#2"]
 
 
+def test_what_stands_for_a_control_line_is_a_paragraph() -> None:
+    assert listened("One.\n@@ verdict so\nTwo.")[1].text == "One.\n\nIt is so.\n\nTwo."
+    listener, turn = listened("One.\n\n@@ verdict so")
+    assert turn.text == "One.\n\nIt is so.\n\n"
+    assert listener.said == ["One.\n\n", "#1", "<verdict so>", "It is so.\n\n", "#2"]
+
+
 def test_a_write_says_whether_it_closed_a_fragment() -> None:
     turn, listener = turn_of(PLAN, "a"), Listener()
 
@@ -91,7 +99,9 @@ def test_a_write_says_whether_it_closed_a_fragment() -> None:
     assert not write("")
 
 
-lines = st.sampled_from(["One. ", "Two\n", "\n", "- item\n", "\n@@ object #1 no\n", "```\n", "é🦀. "])
+lines = st.sampled_from(
+    ["One. ", "Two\n", "\n", "- item\n", "\n@@ object #1 no\n", "\n@@ verdict so\n", "```\n", "é🦀. "]
+)
 
 
 @given(st.lists(lines, max_size=12).map("".join), st.lists(st.integers(0, 200), max_size=8))

@@ -25,7 +25,7 @@ _REVISION: Final = re.compile(
 _APPROVAL: Final = re.compile(r"\bapprov", re.I)
 # A fragment as prompts show it: "[#2]", "#2", "task/coder.1#2", also in backticks or with a colon behind it.
 _NAMED: Final = re.compile(
-    r"[\s\[(`*]*(?:fragment\s+)?((?:[\w-]+/[\w-]+\.\d+#|#)?\d+)(?![\w-])[\])`*:,;.]*(?=\s|$)(.*)", re.I | re.S
+    r"[\s\[(`*]*(?:fragment\s+)?((?:[\w./-]*#)?\d+)(?![\w-])[\])`*:,;.]*(?=\s|$)(.*)", re.I | re.S
 )
 
 

@@ -331,20 +331,22 @@ class Run:
 
     # --- control lines and retraction ------------------------------------------------------------------------------
 
-    def _control(self, turn: AgentTurn, control: Control) -> None:
+    def _control(self, turn: AgentTurn, control: Control) -> str:
         turn.directed = True
         match read_control(control.verb, control.rest):
             case OutlineTitle() as line:
                 self._agenda.outlines(turn, line)
             case Verdict(words=words) as line if turn.agent.role.duty == "verdict":
-                turn.verdict = line
+                turn.decide(line)
                 self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
+                return f"**Verdict:** {words}"  # its reason is what the refiner and the synthesizer need
             case Retract(fragment, reason):
                 self._withdraw(turn, fragment, reason or "withdrawn")
             case Object(fragment):
                 self._object(turn, fragment)
             case _:
                 pass  # a line out of its place says nothing
+        return ""
 
     def _object(self, turn: AgentTurn, name: str) -> None:
         match turn.provenance.shown_as(name):
@@ -380,7 +382,6 @@ class Run:
         if turn.calls.attempt is not None:
             self._streams.stop(turn, discard=True)
         elif turn.phase in (Phase.HOLDING, Phase.DONE):
-            turn.verdict = None
             self._streams.postpone(turn)
         self._announcer.reacts(turn, (root,), "revises")
 

@@ -112,8 +112,8 @@ class AgentTurn:
     """
 
     __slots__ = (
-        "agent", "answers", "attention", "calls", "directed", "draft", "failure", "finish_reason", "id", "number",
-        "phase", "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
+        "agent", "answers", "attention", "calls", "decided_at", "directed", "draft", "failure", "finish_reason", "id",
+        "number", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +128,7 @@ class AgentTurn:
         self.provenance = Provenance(self.id)
         self.phase = Phase.WAITING
         self.verdict: Verdict | None = None
+        self.decided_at = 0  # where in its text the verdict stands
         self.directed = False  # whether it wrote a control line
         self.rollbacks = 0
         self.finish_reason = "stop"
@@ -185,6 +186,10 @@ class AgentTurn:
         """What it used until now, as its completion says it."""
         return Figures(self.spent.usage, self.spent.cost_usd, self.pulse.ttft_s)
 
+    def decide(self, verdict: Verdict) -> None:
+        """Note its verdict on what it has written until now."""
+        self.verdict, self.decided_at = verdict, len(self.draft)
+
     def fail(self, why: str) -> None:
         """Note that its model did not finish."""
         self.failure, self.finish_reason = why, "error"
@@ -200,6 +205,8 @@ class AgentTurn:
         self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
         self.failure, self.finish_reason = None, "stop"
+        if keep < self.decided_at:
+            self.verdict = None  # it was one on text that no longer stands
         self.attention.closed_out, self.attention.own_since = False, 0
         if self.calls.attempt is not None:
             self.calls.attempt.seam = NoSeam() if keep else FirstSeam()

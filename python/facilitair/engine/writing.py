@@ -17,8 +17,8 @@ Segment = Text | Boundary | Control
 class ControlHandler(Protocol):
     """Acts on a control line of a turn."""
 
-    def __call__(self, turn: AgentTurn, control: Control) -> None:
-        """Act on `control`."""
+    def __call__(self, turn: AgentTurn, control: Control) -> str:
+        """Act on `control`; return what its readers shall read in its place, if anything."""
         ...
 
 
@@ -29,7 +29,7 @@ class Writer:
     run garbage that only a pause of the collector removes.
     """
 
-    __slots__ = ("_fragments", "_on_control", "_speaker", "_tokens", "_turn")
+    __slots__ = ("_fragments", "_on_control", "_prose", "_speaker", "_tokens", "_turn")
 
     def __init__(self, turn: AgentTurn, speaker: TurnSpeaker, on_control: ControlHandler) -> None:
         self._turn = turn
@@ -37,6 +37,7 @@ class Writer:
         self._on_control = on_control
         self._tokens: list[str] = []
         self._fragments: list[Fragment] = []
+        self._prose = ""  # that stands for a control line, and is yet to be written
 
     def write(self, text: str) -> bool:
         """Add `text` to the turn; return whether a fragment was closed."""
@@ -45,19 +46,32 @@ class Writer:
             if len(segments) == 1 and isinstance(segments[0], Text):  # as nearly always
                 self._speaker.wrote(self._turn, segments[0].text)
                 return False
-            closed = self._take(segments)
+            closed = self._take(segments)  # no control line: these end with their line
             self._say()
             return closed
         closed = False
         for line in text.splitlines(keepends=True):
             closed = self._take(self._turn.draft.feed(line)) or closed
+            closed = self._write_prose() or closed
         self._say()
         return closed
 
     def finish(self) -> None:
         """Release what the text still holds and close its last fragment."""
         self._take(self._turn.draft.flush())
+        if self._write_prose():
+            self._take(self._turn.draft.flush())
         self._say()
+
+    def _write_prose(self) -> bool:
+        """Write what stands for a control line as a paragraph of its own; return whether there was any."""
+        prose, self._prose = self._prose, ""
+        if not prose:
+            return False
+        before = self._turn.text
+        gap = "\n" * (2 - len(before[-2:]) + len(before[-2:].rstrip("\n"))) if before else ""
+        self._take(self._turn.draft.feed(f"{gap}{prose}\n\n"))
+        return True
 
     def _take(self, segments: list[Segment]) -> bool:
         turn = self._turn
@@ -74,7 +88,7 @@ class Writer:
                     self._fragments.append(turn.provenance.add(segment.number, segment.start, segment.end))
                 case Control():
                     self._say()
-                    self._on_control(turn, segment)
+                    self._prose = self._on_control(turn, segment)
         return closed
 
     def _say(self) -> None:
