@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_a_partial_answer_goes_to_the_output_file_when_there_is_one(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["a.md"]
 
 
-def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_ends_it_and_what_there_was_is_kept(tmp_path: Path) -> None:
     with start(
         "collaborate", TASK, "--json", *CODER, cwd=tmp_path, FACILITAIR_SIMULATOR_SPEED="1"
     ) as process:
@@ -204,8 +205,11 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read() == b""
+        said = process.stderr.read().decode()
         assert process.wait(20) == 141
+    kept = list(tmp_path.iterdir())  # nothing, where not a word had been written yet
+    assert said == "".join(f"facilitair: the partial answer is in {path.name}\n" for path in kept)
+    assert len(kept) <= 1
 
 
 def test_a_reader_that_is_gone_at_the_end_ends_it_quietly(tmp_path: Path) -> None:
@@ -247,8 +251,10 @@ def test_a_full_disk_is_said_and_fails(tmp_path: Path) -> None:
         ((TASK, "{}", "more"), b"", 2, "unrecognized arguments: more"),
         ((TASK, "--context", "novalue"), b"", 2, "is not KEY=VALUE"),
         ((TASK, "--context", "=value"), b"", 2, "is not KEY=VALUE"),
-        ((TASK, "--strategy", "nope"), b"", 2, "unknown strategy 'nope'"),
+        ((TASK, "--strategy", "nope"), b"", 2, "strategy 'nope' is not known"),
+        ((TASK, "--strategy", "balansed"), b"", 2, "did you mean balanced?"),
         ((TASK, "--preset", "nope"), b"", 2, "'nope'"),
+        ((TASK, "--preset", "fats"), b"", 2, "did you mean fast?"),
         ((TASK, "--model", "nope"), b"", 2, "neither PROVIDER/MODEL nor ROLE=PROVIDER/MODEL"),
         ((TASK, "--model", "coder="), b"", 2, "neither PROVIDER/MODEL nor ROLE=PROVIDER/MODEL"),
         ((TASK, "--model", "nope=simulator/coder"), b"", 2, "'nope'"),
@@ -275,6 +281,16 @@ def test_wrong_input_gets_one_line_and_starts_nothing(
     assert words in lines[0]
     assert lines[0].startswith("facilitair: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_named_with_the_way_without_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    done = run("collaborate", TASK, cwd=tmp_path, FAC_API_BASE=address)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert f"cannot reach {address}" in done.stderr.decode()
+    assert "--server none" in done.stderr.decode()
+    assert "FAC_API_BASE" in done.stderr.decode()
 
 
 CYCLE = """

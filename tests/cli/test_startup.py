@@ -28,6 +28,17 @@ def test_help_takes_at_most_eight_times_an_empty_python() -> None:
     assert fastest([*COMMAND, "--help"]) <= 8 * fastest([sys.executable, "-c", ""])
 
 
+@pytest.mark.parametrize(
+    ("asked", "same"), [(["help"], ["--help"]), (["help", "serve"], ["serve", "--help"])]
+)
+def test_help_can_be_asked_for_as_a_command(asked: list[str], same: list[str]) -> None:
+    def printed(*args: str) -> bytes:
+        done = subprocess.run([*COMMAND, *args], env=environment(), capture_output=True, check=True)
+        return done.stdout
+
+    assert printed(*asked) == printed(*same)
+
+
 def test_help_loads_neither_engine_nor_renderer() -> None:
     script = """
 import sys

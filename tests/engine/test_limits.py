@@ -91,7 +91,7 @@ def test_a_cancelled_run_raises_with_its_result() -> None:
         ("  ", {}, "task is empty"),
         ("a\0b", {}, "NUL"),
         ("x" * (1 << 21), {}, "at most 1,048,576"),
-        ("x", {"strategy": "nope"}, "unknown strategy 'nope'; known: balanced, pipeline"),
+        ("x", {"strategy": "nope"}, "strategy 'nope' is not known; use one of balanced, pipeline"),
         (
             "x",
             {"models": {"cook": "simulator/cook"}},

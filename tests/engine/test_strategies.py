@@ -26,7 +26,7 @@ def configured(limits: LimitsConfig | None = None, **table: Any) -> Config:
 
 
 def test_an_unknown_strategy_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"unknown strategy 'nope'; known: balanced, own, pipeline"):
+    with pytest.raises(UsageError, match=r"strategy 'nope' is not known; use one of balanced, own, pipeline"):
         resolve_strategy("nope", configured())
 
 

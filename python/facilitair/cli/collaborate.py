@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import FacilitairError
-from .commands import Collaborate, Server
+from ..errors import FacilitairError, UnreachableError
+from .commands import ADDRESS_VARIABLES, Collaborate, Server
 from .exit_codes import ExitCode
 from .messages import say
 from .presentation import Presentation
@@ -54,13 +54,23 @@ async def _elsewhere(command: Collaborate, server: Server) -> ExitCode:
             run = client.collaborate(command.task, command.context, **command.options)
             interrupts.stop = lambda: stopping.append(asyncio.create_task(_cancel(run, presentation, leave)))
             try:
-                stream_id = await run.start()
+                stream_id = await _started(run)
                 if command.output.verbosity != "quiet":
                     say(f"the run is {stream_id}; `facilitair attach {stream_id}` watches it from elsewhere")
                 await watch(run, presentation)
             finally:
                 await asyncio.gather(*stopping)
         return presentation.conclude(interrupted=interrupts.pressed)
+
+
+async def _started(run: RemoteRun) -> str:
+    try:
+        return await run.start()
+    except UnreachableError as error:
+        names = " or ".join(ADDRESS_VARIABLES)
+        raise UnreachableError(
+            f"{error} (The address is from --server or {names}; --server none runs it here.)"
+        ) from None
 
 
 async def _cancel(run: RemoteRun, presentation: Presentation, leave: Callable[[], object]) -> None:

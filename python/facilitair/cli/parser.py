@@ -51,6 +51,8 @@ class _Version(argparse.Action):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments; `command` names what to do. Raises `SystemExit` as argparse does."""
     name, rest = (argv[0], argv[1:]) if argv else ("", ())
+    if name == "help":  # as git and cargo have it
+        name, rest = rest[0] if rest else "--help", ("--help",)
     if name in PARSERS:
         args = PARSERS[name]().parse_intermixed_args(_marked(rest))
         args.command = name
@@ -60,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         top.error(f"a command is missing: {', '.join(PARSERS)}")
     if not name.startswith("-"):
         top.error(_no_command(name))
-    return top.parse_args(argv)
+    return top.parse_args([name, *rest])
 
 
 def _no_command(name: str) -> str:

@@ -12,7 +12,7 @@ from ..errors import ConfigKeyError, UsageError
 from ..keys import Secret
 from ..options import Models, RunOptions
 from .checking import KEYS, check_models
-from .explaining import convert, listed, unknown
+from .explaining import convert, unknown
 from .schema import BUILTIN_PRESETS, MODEL_SETTINGS, FileConfig, ProviderConfig
 
 _ARGUMENTS: Final = {
@@ -75,7 +75,7 @@ class Config(FileConfig, frozen=True):
         if preset is not None:
             known = (*BUILTIN_PRESETS, *self.presets)
             if preset not in known:
-                raise UsageError(f"preset: {preset!r} is not known; use one of {listed(known)}")
+                raise UsageError(unknown("preset", preset, known))
             base = {"preset": preset, **({"provider": self.provider} if self.provider else {})}
         if "*" in chosen:
             base = {key: value for key, value in base.items() if key in MODEL_SETTINGS}

@@ -72,8 +72,9 @@ def resolve_strategy(wanted: str | Strategy | None, config: Config) -> Strategy:
         return _configured(name, config.strategy[name], config.limits.max_rounds)
     if name in BUILT_IN:
         return _with_rounds(BUILT_IN[name], config.limits.max_rounds)
-    known = sorted({*BUILT_IN, *config.strategy})
-    raise UsageError(f"unknown strategy {name!r}; known: {', '.join(known)}.")
+    from ..config.explaining import unknown  # only where something is wrong
+
+    raise UsageError(unknown("strategy", name, {*BUILT_IN, *config.strategy}))
 
 
 def _with_rounds(strategy: Strategy, rounds: int) -> Strategy:

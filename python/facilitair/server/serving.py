@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -94,8 +95,11 @@ def listen(settings: ServerSettings) -> socket.socket:
     try:
         listening = socket.create_server((host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
+        # `create_server` adds the address to its text; an unknown host has an error number of its own kind.
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise UsageError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}. "
+            f"cannot listen on {settings.host} port {settings.port}: {why}. "
             "Choose another port, or 0 for a free one."
         ) from error
     # Inherited by each connection; asyncio does it only for sockets that name their protocol, which this one does not.
