@@ -44,7 +44,7 @@ test: test-rust test-python ## Run all tests, Rust and Python; pytest options in
 test-rust: .setup/venv
 	cargo test --workspace --exclude facilitair_rust --features facilitair-embed/candle --locked --quiet
 
-test-python: $(base) .setup/model .setup/dev .setup/local .setup/clients .setup/npm
+test-python: $(base) .setup/model .setup/dev .setup/clients .setup/npm .setup/local
 	$(bin)/python -m pytest $(ARGS)
 
 lint: lint-python lint-types lint-stubs lint-rust ## Check style, types and stubs, Python and Rust
