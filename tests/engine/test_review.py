@@ -255,6 +255,20 @@ def test_a_verdict_on_text_that_was_taken_back_does_not_count() -> None:
     assert "task/f.1" in played.state.chunks
 
 
+def test_a_verdict_that_is_taken_back_itself_does_not_count() -> None:
+    played = review(
+        "verdict approve", text="It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #2 no\nAnd yet."
+    )
+    assert played.text("r") == "It is fine.\nAnd yet."
+    assert "gave no verdict; taken as revise" in played.said()
+
+
+def test_an_empty_verdict_leaves_no_paragraph() -> None:
+    played = review("verdict", text="It is fine.\n@@{nonce} {verdict}\n")
+    assert played.text("r") == "It is fine.\n"
+    assert "gave no verdict; taken as revise" in played.said()
+
+
 def test_a_reviewer_that_owes_an_outline_reviews_and_plans_nothing() -> None:
     strategy = Strategy(
         name="review",

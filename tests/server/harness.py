@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -78,6 +79,24 @@ def folded(record: RunRecord) -> ev.RunState:
         state: ev.RunState = returned.value
         return state
     raise AssertionError("the log waits")
+
+
+async def ran(*command: str, **env: str) -> str:
+    """Run somebody else's program to its end, with nothing in its environment but `env` and the path; return what it
+    printed. It must succeed and complain of nothing."""
+    pipe = asyncio.subprocess.PIPE
+    surroundings = {"PATH": os.environ["PATH"], **env}
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=surroundings
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, err.decode()) == (0, "")
+    return out.decode()
 
 
 def known(data: str | bytes) -> ev.AnyEvent:

@@ -14,7 +14,7 @@ import pytest
 from facilitair.config import ServerConfig
 from tests.live import brain, until
 
-from .harness import KEY, STEADY, Served, served
+from .harness import KEY, STEADY, Served, ran, served
 
 NPM: Final = Path(__file__).with_name("npm")
 NODE: Final = shutil.which("node")
@@ -29,22 +29,7 @@ pytestmark = pytest.mark.skipif(
 async def played(at: Served, script: str, **env: str) -> Any:
     """Run a script of `npm` against the server and return what its client saw."""
     assert NODE is not None, "CI has Node.js"
-    surroundings = {"PATH": os.environ["PATH"], "URL_": at.url, "KEY": KEY, **env}
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        str(NPM / script),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=surroundings,
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)
+    return json.loads(await ran(NODE, str(NPM / script), URL_=at.url, KEY=KEY, **env))
 
 
 def test_openai_node_gets_the_answer_its_usage_and_errors_and_stops_what_it_leaves() -> None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from tests.live import brain
 
-from .harness import KEY, Served, served
+from .harness import KEY, Served, ran, served
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
@@ -75,35 +75,20 @@ def test_langchain_repeats_no_failed_run() -> None:
     asyncio.run(run())
 
 
-async def llm(at: Served, home: Path, *args: str) -> tuple[int, str, str]:
-    """Run the command with a model of the server; all that it keeps stands in `home`."""
+async def llm(at: Served, home: Path, *args: str) -> str:
+    """Return what the command prints for a model of the server; all that it keeps stands in `home`."""
     (home / "extra-openai-models.yaml").write_text(
         f"- model_id: ours\n  model_name: {MODEL}\n  api_base: {at.url}/v1\n  api_key_name: ours\n"
     )
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "LLM_USER_PATH": str(home), "LLM_LOAD_PLUGINS": ""}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "llm", *args, "--key", KEY),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    env = {"HOME": str(home), "LLM_USER_PATH": str(home), "LLM_LOAD_PLUGINS": ""}
+    return await ran(sys.executable, "-m", "llm", "-m", "ours", *args, "--key", KEY, **env)
 
 
 @pytest.mark.parametrize("how", [(), ("--no-stream",)], ids=["streamed", "whole"])
 def test_llm_prints_the_answer(how: tuple[str, ...], tmp_path: Path) -> None:
     async def run() -> None:
         async with served(script=brain(), speed=100) as at:
-            code, out, err = await llm(at, tmp_path, "-m", "ours", "Sort a list", *how)
-            assert (code, err) == (0, "")
+            out = await llm(at, tmp_path, "Sort a list", *how)
             state = await at.runs.directory.records()[0].log.state()
             assert state.content
             assert out.strip() == state.content.strip()

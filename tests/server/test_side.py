@@ -44,6 +44,7 @@ TASKS = {
     "of documents": "### Task:\nRespond to the user query using the provided context.\n"
     "<context>a document about JSON</context>\n<user_query>Which tags are there?</user_query>",
     "about a chat": f"Analyse how well the assistant answered, in depth.\n{QUOTED}",
+    "of a chat as JSON": f"Write a parser in Go that turns such a file into JSON, only with the library.\n{QUOTED}",
     "a chat program": "Write a chat program that shows titles and tags of conversations, only in Go, as JSON.",
 }
 

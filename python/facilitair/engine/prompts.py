@@ -135,9 +135,8 @@ def compose(plan: Plan, work: Assignment, shown: Sequence[Shown], own: Own, tier
 
 def _opening(plan: Plan, work: Assignment, shown: Sequence[Shown]) -> tuple[Message, Message]:
     rules = [work.agent.spec.prompt or work.agent.role.prompt]
-    alone = (
-        len(plan.agents) == 1
-    )  # then there are no peers, and nobody who would have to be told what is taken back
+    # Who works alone has no peers, and nobody to tell what is taken back.
+    alone = len(plan.agents) == 1
     if not alone:
         rules.append(_HOUSE_RULES.format(fence=_fence(plan)))
     if work.wants_outline:

@@ -339,7 +339,8 @@ class Run:
             case Verdict(words=words) as line if turn.agent.role.duty == "verdict":
                 turn.decide(line)
                 self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
-                return f"**Verdict:** {words}"  # its reason is what the refiner and the synthesizer need
+                # Its reason is what the refiner and the synthesizer need.
+                return f"**Verdict:** {words}" if words else ""
             case Retract(fragment, reason):
                 self._withdraw(turn, fragment, reason or "withdrawn")
             case Object(fragment):

@@ -205,8 +205,8 @@ class AgentTurn:
         self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
         self.failure, self.finish_reason = None, "stop"
-        if keep < self.decided_at:
-            self.verdict = None  # it was one on text that no longer stands
+        if keep <= self.decided_at:  # what the verdict was given on, or its own paragraph, no longer stands
+            self.verdict = None
         self.attention.closed_out, self.attention.own_since = False, 0
         if self.calls.attempt is not None:
             self.calls.attempt.seam = NoSeam() if keep else FirstSeam()

@@ -37,6 +37,7 @@ _IN_A_FORM: Final = re.compile(
     r"|\bconcise\b|\bwords?\b|\bcharacters\b|\bwithout any\b",
     re.I,
 )
+_TEMPLATE: Final = re.compile(r'\{\s*"\w+"\s*:')  # of the JSON that is wanted
 _AUTOCOMPLETION: Final = re.compile(r"\s*(?:#+ task:\s*)?you are an autocompletion system\b", re.I)
 
 
@@ -55,7 +56,7 @@ def is_side_request(turns: Sequence[tuple[str, str]]) -> bool:
     if history is None:
         talked = any(role == "assistant" for role, _ in turns[:last])
         return talked and _ITS_TITLE.search(wish[:_HEAD]) is not None
-    if "<chat_history>" in text and "json" in wish.lower():
+    if text.rstrip().endswith("</chat_history>") and _TEMPLATE.search(wish):
         return True  # whatever language it is asked in
     return _ABOUT_IT.search(wish[:_HEAD]) is not None
 
