@@ -284,12 +284,30 @@ def test_leaving_a_run_stops_its_providers(
                 return await in_the_middle(model, simulator, event, agents)
 
             strategy = together(model, agents) if agents > 1 else alone(model)
-            await leave(client.collaborate("Sort a list", strategy=strategy), here)
+            left = client.collaborate("Sort a list", strategy=strategy)
+            await leave(left, here)
             await until(lambda: simulator.open_streams == 0)
+            await until(lambda: left.state.status == "cancelled")
 
             assert simulator.requests == simulator.closed_early == agents
             after = await client.run("Sort a list", strategy=alone("brief"))
             assert after.content, "the client serves the next run"
+
+    asyncio.run(run())
+
+
+def test_a_run_that_is_closed_has_ended_when_its_block_is_left() -> None:
+    async def run() -> None:
+        async with provided() as (simulator, client):
+            run = client.collaborate("Sort a list", strategy=alone("steady"))
+            async with aclosing(aiter(run)) as events:
+                async for event in events:
+                    if isinstance(event, ev.TokenStreamEvent):
+                        break
+                seen = [run.state.status]
+            seen.append(run.state.status)
+            assert seen == ["running", "cancelled"]
+            await until(lambda: simulator.open_streams == 0)
 
     asyncio.run(run())
 

@@ -9,13 +9,21 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from .command import environment, run, start
+from facilitair.server.serving import ONE_PRESS_S
+
+from .command import COMMAND, environment, run, start
+from .screen import Terminal
 from .server import KEY, SIMULATED
+
+STOPPING = "facilitair: stopping; Ctrl-C again waits for nobody"
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +77,82 @@ def test_its_end_reaches_the_viewers(tmp_path: Path) -> None:
             assert viewer.returncode == 1  # it was no Ctrl-C here
         assert process.wait(20) == 0
         assert time.monotonic() - began < 20
+
+
+def test_ctrl_c_at_the_keyboard_says_what_it_does_and_ends_the_runs(tmp_path: Path) -> None:
+    env = environment(FACILITAIR_SERVER_KEY=KEY, FACILITAIR_SIMULATOR_SPEED="1")
+    terminal = Terminal([*COMMAND, "serve", "--port", "0"], env=env, cwd=str(tmp_path))
+    terminal.wait_until(lambda seen: "\n" in seen.raw.decode())
+    url = terminal.raw.decode().split()[0]
+    with start("collaborate", "x", "--server", url, "--json", cwd=tmp_path, FAC_API_KEY=KEY) as viewer:
+        assert viewer.stdout is not None
+        while b'"token_stream"' not in viewer.stdout.readline():
+            pass
+        terminal.process.sendintr()
+        assert terminal.wait() == 0
+        out, _ = viewer.communicate(timeout=20)
+    assert b'"task_cancelled"' in out.splitlines()[-1]
+    said = [line.removeprefix("^C") for line in terminal.lines if line]
+    assert said == [url, "facilitair: stopping, and 1 run with it; Ctrl-C again waits for nobody"]
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_who_is_still_sending_is_cut_off_without_a_traceback(tmp_path: Path, presses: int) -> None:
+    """uvicorn cancels what waits for the rest of a request, and logs what it has cancelled."""
+    with start("serve", "--port", "0", cwd=tmp_path, FACILITAIR_SERVER_KEY=KEY) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().strip()
+        with half_a_request(url):
+            process.send_signal(signal.SIGINT)
+            for _ in range(presses - 1):
+                time.sleep(2 * ONE_PRESS_S)
+                process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.decode()) == (0, b"", f"{STOPPING}\n")
+
+
+def test_one_press_that_comes_many_times_is_one(tmp_path: Path) -> None:
+    with start("serve", "--port", "0", cwd=tmp_path, FACILITAIR_SERVER_KEY=KEY) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+        _, err = process.communicate()
+    assert (process.returncode, err.decode()) == (0, f"{STOPPING}\n")
+
+
+def test_a_press_before_it_listens_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    """asyncio has the task cancelled then, which would strike in the middle of uvicorn's start."""
+    script = """
+import os, signal, sys
+from facilitair.cli import main
+from facilitair.server import serving
+listen = serving.listen
+def pressed(settings):
+    os.kill(os.getpid(), signal.SIGINT)
+    return listen(settings)
+serving.listen = pressed
+sys.exit(main(["serve", "--port", "0"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@contextmanager
+def half_a_request(url: str) -> Iterator[None]:
+    """Send a request without the end of its body, and go on when the server waits for that."""
+    address = urlsplit(url)
+    head = (
+        f"POST /api/stream/task HTTP/1.1\r\nHost: {address.netloc}\r\nX-API-Key: {KEY}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        yield
 
 
 def test_what_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:

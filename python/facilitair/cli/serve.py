@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ..server.settings import server_settings
 from .commands import ADDRESS_VARIABLES, KEY_VARIABLE, Serve
 from .exit_codes import ExitCode
 from .messages import say, write_line
+from .render.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +69,14 @@ async def _serve(config: Config, settings: ServerSettings, on_error: ErrorHook |
     except ConfigError as error:
         say(f"every run will be refused until this is mended: {error}")
     async with Client(config) as client:
-        await serve(settings, client, _announcer(settings), on_error)
+        await serve(settings, client, _announcer(settings), on_error, _tell_stop)
+
+
+def _tell_stop(number: int, runs: int) -> None:
+    """Say what Ctrl-C does; who sends SIGTERM is no reader."""
+    if number == signal.SIGINT:
+        ending = f", and {count(runs, 'run')} with it" if runs else ""
+        say(f"stopping{ending}; Ctrl-C again waits for nobody")
 
 
 def _announcer(settings: ServerSettings) -> Callable[[str], None]:

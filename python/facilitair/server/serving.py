@@ -2,20 +2,21 @@
 
 uvicorn ends its connections before the application, so that a stream which waits for its run would keep it from
 ending. Here the runs end first: every viewer is sent the last events of its run, and its connection ends by itself.
-Whoever does not read is cut off after `PATIENCE_S`, and whatever else goes on after `CUT_OFF_S`; all in all a stop
-takes less than five seconds.
+Whoever does not read is cut off after `PATIENCE_S`, and whoever else is left after `CUT_OFF_S`; all in all a stop
+takes less than five seconds. To be cut off is to lose the connection: what uvicorn cancels logs a traceback.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import uvicorn
 
@@ -29,9 +30,13 @@ from .settings import ServerSettings
 
 PATIENCE_S: Final = 1.0
 CUT_OFF_S: Final = 2
+ONE_PRESS_S: Final = 0.3  # a signal that follows sooner is the same press, come from the kernel and from a shell
 FULL_COLLECTION_EVERY: Final = 100  # collections of the middle generation
 _BACKLOG: Final = 2048
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+# Told the signal that stops a server, and how many runs end with it.
+StopHook: TypeAlias = Callable[[int, int], None]
 
 
 class Server(uvicorn.Server):
@@ -57,14 +62,21 @@ class Server(uvicorn.Server):
             server.close()
         await self.runs.close()
         await self._part_from_stalled()
+        cutting = asyncio.get_running_loop().call_later(CUT_OFF_S, self._cut_off)
         await super().shutdown(sockets)
-        if (
-            self.force_exit
-        ):  # uvicorn leaves the application open then, and logs a traceback when that is cancelled
+        cutting.cancel()
+        if self.force_exit:  # uvicorn leaves the connections and the application open then
+            self._cut_off()
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks, timeout=PATIENCE_S)
             await self.lifespan.shutdown()
 
+    def _cut_off(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     async def _part_from_stalled(self) -> None:
-        """Cut off who takes nothing after `PATIENCE_S`. uvicorn would cancel what serves them, and log a traceback."""
+        """Cut off who takes nothing after `PATIENCE_S`."""
 
         def stalled() -> list[asyncio.Transport]:
             transports = [connection.transport for connection in self.server_state.connections]
@@ -118,7 +130,7 @@ def make_server(settings: ServerSettings, client: Client, on_error: ErrorHook | 
         log_level="warning",  # below, it writes queries and frames
         access_log=False,  # it would write queries, and with them tickets
         server_header=False,
-        timeout_graceful_shutdown=CUT_OFF_S,
+        timeout_graceful_shutdown=CUT_OFF_S + 1,  # for what goes on although its connection was cut
         ws_ping_interval=settings.heartbeat_s,
         ws_ping_timeout=settings.heartbeat_s * 3,
         ws_max_size=settings.max_body_bytes,
@@ -132,6 +144,7 @@ async def serve(
     client: Client,
     announce: Callable[[str], None],
     on_error: ErrorHook | None = None,
+    on_stop: StopHook | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called with the base URL once the server listens.
 
@@ -141,13 +154,37 @@ async def serve(
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         server = make_server(settings, client, on_error)
-        loop = asyncio.get_running_loop()
-        spare_pauses()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, server.stop)
-        try:
+        with _obedient(server, on_stop):
+            spare_pauses()
+            await asyncio.sleep(0)  # a Ctrl-C that came before ends it here; inside uvicorn it leaves a traceback
             announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
             await server.serve(sockets=[listening])
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _obedient(server: Server, on_stop: StopHook | None) -> Iterator[None]:
+    """Let a first signal stop the server and a second one hurry it; one that the parent ignores stays ignored.
+
+    Afterwards all are ignored: the process has done what was asked and is about to end, which a late repeat of the
+    press must not turn into a failure.
+    """
+    loop = asyncio.get_running_loop()
+    pressed = -math.inf
+
+    def obey(number: int) -> None:
+        nonlocal pressed
+        repeated = loop.time() - pressed < ONE_PRESS_S
+        if not server.should_exit and on_stop is not None:
+            on_stop(number, server.runs.active())
+        if not repeated:
+            pressed = loop.time()
+            server.stop()
+
+    taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, lambda number, _: loop.call_soon_threadsafe(obey, number))
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_IGN)
