@@ -30,7 +30,7 @@ from .settings import ServerSettings
 
 PATIENCE_S: Final = 1.0
 CUT_OFF_S: Final = 2
-ONE_PRESS_S: Final = 0.3  # a signal that follows sooner is the same press, come from the kernel and from a shell
+ONE_PRESS_S: Final = 0.3  # a second signal this soon is the same press, from the kernel and from a shell
 FULL_COLLECTION_EVERY: Final = 100  # collections of the middle generation
 _BACKLOG: Final = 2048
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -156,7 +156,7 @@ async def serve(
         server = make_server(settings, client, on_error)
         with _obedient(server, on_stop):
             spare_pauses()
-            await asyncio.sleep(0)  # a Ctrl-C that came before ends it here; inside uvicorn it leaves a traceback
+            await asyncio.sleep(0)  # a Ctrl-C that came before ends here, not in uvicorn with a traceback
             announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
             await server.serve(sockets=[listening])
 
