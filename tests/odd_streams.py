@@ -117,6 +117,14 @@ def _ending_for(reason: str) -> Callable[[Protocol], list[Piece]]:
     return lambda p: [p.said("half an ans", reason), p.done]
 
 
+def _then_the_default(reason: str) -> Callable[[Protocol], list[Piece]]:
+    return lambda p: [p.said("half", reason), p.said("", "stop"), p.done]
+
+
+def _with_every_chunk(reason: str) -> Callable[[Protocol], list[Piece]]:
+    return lambda p: [p.said("a", reason), p.said("b", reason), p.done]
+
+
 def _nothing(data: str) -> Odd:
     return Odd(
         f"no completion: {data!r}",
@@ -199,6 +207,37 @@ ODD: list[Odd] = [
         error="provider_error",
         wires=(OPENAI,),
     ),
+    *(
+        Odd(
+            f"{reason}, and then the default",
+            _then_the_default(reason),
+            "half",
+            reason,
+        )
+        for reason in ("length", "content_filter")
+    ),
+    Odd(
+        "a bad reason, then text, then no reason",
+        lambda p: [p.said("", "length"), p.said("half"), p.done],
+        "half",
+        "length",
+    ),
+    Odd(
+        "a reason long before any text",
+        lambda p: [p.said("", "stop"), 20.0, p.said("a"), p.said("", "stop"), p.done],
+        "a",
+        "stop",
+    ),
+    *(
+        Odd(
+            f"no reason, as {word!r}",
+            _with_every_chunk(word),
+            "ab",
+            "stop",
+            wires=(OPENAI,),
+        )
+        for word in ("null", "None", " ")
+    ),
     # Errors in all their shapes.
     *_error('{"object":"error","message":"it broke","code":500}', retryable=True),
     *_error('{"type":"error","message":"it broke"}'),
@@ -215,6 +254,155 @@ ODD: list[Odd] = [
     *_error('{"detail":"it broke"}'),
     *_error('{"status":502,"title":"Bad Gateway","detail":"it broke"}'),
     *_error('[{"error":{"message":"it broke"}}]'),
+    *_error('{"detail":{"error":"it broke"}}'),
+    *_error('{"detail":{"message":"it broke"}}'),
+    *_error('{"errorMessage":"it broke","errorType":"Runtime.ExitError"}'),
+    *_error('{"error_message":"it broke"}'),
+    *_error('{"error":{"code":0,"message":"it broke"}}'),
+    *_error('{"error":true,"message":"it broke"}'),
+    *_error('{"statusCode":400,"message":"it broke","error":"Bad Request"}', retryable=False),
+    *_error('{"error":{"message":"it broke"},"status":400}', retryable=False),
+    *_error('{"error":{"error":{"code":400,"message":"it broke"}}}', retryable=False),
+    *_error('{"modelStreamErrorException":{"message":"it broke","originalStatusCode":500}}'),
+    *_error('{"fault":{"faultstring":"it broke"}}'),
+    *_error('{"type":"response.failed","response":{"error":{"message":"it broke"}}}'),
+    *_error('{"result":{"error":"it broke"}}'),
+    *_error('{"ok":false,"description":"it broke"}'),
+    *_error('{"code":500,"message":"it broke","usage":{"prompt_tokens":1}}'),
+    *_error('{"error":{"message":"it broke \\ud83d","code":400}}', retryable=False),
+    *_error('{"error":{"param":NaN,"message":"it broke","code":500}}', retryable=True),
+    *(
+        Odd(
+            f"no field of an event stream: {stray[:30]!r}",
+            lambda p, s=stray: [p.said("half a"), s.encode(), p.done],  # type: ignore[misc]
+            "half a",
+            error="provider_error",
+            says="it broke",
+        )
+        for stray in (
+            '{"error":{"message":"it broke"}}\n\n',
+            "<html><h1>502: it broke</h1></html>\n",
+            "Internal Server Error: it broke\n\n",
+            'event: error\ndata: {"reason":"it broke"}\n\n',
+        )
+    ),
+    Odd(
+        "an error without a word",
+        lambda p: [p.said("half a"), b"event: error\n\n", p.done],
+        "half a",
+        error="provider_error",
+    ),
+    Odd(
+        "a reason that is explained",
+        lambda p: [p.said("half a", "error"), raw('{"error":{"message":"it broke"}}'), p.done],
+        "half a",
+        error="provider_error",
+        says="it broke",
+    ),
+    Odd(
+        "an error in the delta",
+        lambda p: [p.said("half a"), raw('{"choices":[{"delta":{"error":{"message":"it broke"}}}]}'), p.done],
+        "half a",
+        error="provider_error",
+        says="it broke",
+        wires=(OPENAI,),
+    ),
+    *(
+        Odd(
+            f"empty values of wrong types: {delta}",
+            lambda p, d=delta: [
+                p.said("a"),
+                raw('{"choices":[{"delta":' + d + "}]}"),
+                p.said("b", "stop"),
+                p.done,
+            ],  # type: ignore[misc]
+            "ab",
+            "stop",
+            wires=(OPENAI,),
+        )
+        for delta in ("[]", '{"refusal":false}', '{"content":{}}', '{"reasoning":[]}', '{"x":NaN}')
+    ),
+    Odd(
+        "one choice in two pieces",
+        lambda p: [
+            raw('{"choices":[{"delta":{"role":"assistant"}},{"delta":{"content":"a"}}]}'),
+            p.said("b", "stop"),
+            p.done,
+        ],
+        "ab",
+        "stop",
+        wires=(OPENAI,),
+    ),
+    Odd(
+        "an object per line",
+        lambda p: [p.said("a").removeprefix(b"data: "), p.said("b", "stop").replace(b"data: ", b"")],
+        "ab",
+        "stop",
+        wires=(OPENAI,),
+    ),
+    Odd(
+        "a list of chunks",
+        lambda p: [raw(json.dumps([p.text_event("a"), p.text_event("b")])), p.said("c", "stop"), p.done],
+        "abc",
+        "stop",
+    ),
+    Odd(
+        "a byte order mark, indentation and capitals",
+        lambda p: [
+            b"\xef\xbb\xbf" + p.said("a"),
+            b"\xef\xbb\xbf" + p.said("b"),
+            b" " + p.said("c"),
+            p.said("d").replace(b"data", b"Data"),
+            p.said("e", "stop"),
+            p.done,
+        ],
+        "abcde",
+        "stop",
+    ),
+    Odd(
+        "no blank line for more than a minute",
+        lambda p: [*(x for _ in range(7) for x in (p.said("a")[:-1], 10.0)), p.said("b", "stop"), p.done],
+        "aaaaaaab",
+        "stop",
+    ),
+    *(
+        Odd(
+            f"hidden work that takes long: {name}",
+            lambda p, n=name: [  # type: ignore[misc]
+                *(
+                    x
+                    for _ in range(10)
+                    for x in (raw(json.dumps({"choices": [{"delta": {n: [{"data": "x"}]}}]})), 10.0)
+                ),
+                p.said("a", "stop"),
+                p.done,
+            ],
+            "a",
+            "stop",
+            wires=(OPENAI,),
+        )
+        for name in ("reasoning_details", "thinking_blocks", "tool_calls")
+    ),
+    *(
+        Odd(
+            f"plain words: {words}",
+            lambda p, w=words: [p.said("half a"), raw(w), p.done],  # type: ignore[misc]
+            "half a",
+            error="provider_error",
+            says=words[:9],
+        )
+        for words in ("Bad Gateway", "Too Many Requests", "no healthy upstream", "CUDA out of memory")
+    ),
+    *(
+        Odd(
+            f"an event called {name}",
+            lambda p, n=name: [p.said("half a"), f"event: {n}\ndata: it broke\n\n".encode(), p.done],  # type: ignore[misc]
+            "half a",
+            error="provider_error",
+            says="it broke",
+        )
+        for name in ("error", "Error", "exception")
+    ),
     Odd(
         "an error in plain words",
         lambda p: [p.said("half a"), raw("Internal Server Error"), p.done],
@@ -275,7 +463,13 @@ ODD: list[Odd] = [
             "[]",
             '"x"',
             '{"type":"ping"}',
+            '{"message":"keepalive"}',
+            '{"success":true,"message":"retry after a failed upstream"}',
+            '{"status":"processing","message":"the previous attempt failed, retrying"}',
+            '{"code":20000,"message":"ok"}',
             '{"status":"processing"}',
+            '{"code":0,"message":"no error"}',
+            "heartbeat, no errors",
         ],
     ),
     Odd(
@@ -299,6 +493,59 @@ ODD: list[Odd] = [
         ],
         "ab",
         "stop",
+    ),
+    Odd(
+        "no blank line anywhere",
+        lambda p: [(p.said("a") + p.said("b", "stop") + p.done).replace(b"\n\n", b"\n")],
+        "ab",
+        "stop",
+    ),
+    Odd(
+        "no blank line anywhere, and a cut",
+        lambda p: [
+            (p.said("a") + p.said("b")).replace(b"\n\n", b"\n") + raw(json.dumps(p.text_event("c")))[:-20]
+        ],
+        "ab",
+        error="truncated",
+    ),
+    Odd(
+        "an error as the last line",
+        lambda p: [p.said("a"), b'data: {"error":{"message":"it broke"}}\n'],
+        "a",
+        error="provider_error",
+        says="it broke",
+    ),
+    Odd(
+        "two objects on one line",
+        lambda p: [(p.said("a") + p.said("b")).replace(b"\n\n", b"") + b"\n\n", p.said("c", "stop"), p.done],
+        "abc",
+        "stop",
+    ),
+    Odd(
+        "the field's name twice",
+        lambda p: [p.said("a"), b"data: " + p.said("b"), p.said("c", "stop"), p.done],
+        "abc",
+        "stop",
+    ),
+    Odd(
+        "a completion as an event",
+        lambda p: [raw(p.whole("all of it").decode()), p.done],
+        "all of it",
+        "stop",
+    ),
+    Odd(
+        "the whole text again in the last event",
+        lambda p: [p.said("all "), p.said("of it"), raw(p.whole("all of it").decode()), p.done],
+        "all of it",
+        "stop",
+        wires=(OPENAI,),
+    ),
+    Odd(
+        "text where a delta is expected",
+        lambda p: [raw('{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}'), p.done],
+        "a",
+        "stop",
+        wires=(OPENAI,),
     ),
     # Text.
     Odd(

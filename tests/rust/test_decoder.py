@@ -102,7 +102,7 @@ def test_reasoning_is_content_for_the_clocks() -> None:
 
 def test_a_clock_behind_the_finish_reason_finishes() -> None:
     decoder = opened()
-    decoder.feed(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n', 3.0)
+    decoder.feed(b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n', 3.0)
     (finished,) = decoder.expire(5.0)
     assert isinstance(finished, Finished)
 

@@ -70,6 +70,23 @@ def test_a_later_zero_does_not_replace_what_was_counted() -> None:
     assert (usage.input_tokens, usage.output_tokens) == (100, 9)
 
 
+@pytest.mark.parametrize("encoding", ["none", "identity, identity", "utf-8", "chunked"])
+def test_an_encoding_that_is_none_does_not_matter(encoding: str) -> None:
+    decoder = ChatDecoder(1, Timeouts(), 0.0)
+    assert decoder.head(200, [*SSE, ("Content-Encoding", encoding)], 0.0) == []
+    end = (decoder.feed(OPENAI.said("a", "stop") + OPENAI.done, 0.0))[-1]
+    assert isinstance(end, Finished)
+
+
+def test_a_status_beside_an_error_counts() -> None:
+    end = last(raw('{"statusCode":401,"message":"bad token","error":"Unauthorized"}'))
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.error.status, end.error.message) == ("auth_failed", 401, "bad token")
+    end = last(raw('{"errors":[{"code":429,"message":"slow down"}]}'))
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.error.message) == ("rate_limited", "slow down")
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_body_that_is_compressed_unasked_is_named(status: int) -> None:
     decoder = ChatDecoder(1, Timeouts(), 0.0)

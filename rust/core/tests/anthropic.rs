@@ -107,7 +107,7 @@ fn an_error_in_mid_stream_ends_it() {
 #[test]
 fn an_event_of_the_wrong_shape_is_malformed() {
     let mut stream = up_to("event: message_delta").to_vec();
-    stream.extend(b"data: {\"type\":\"content_block_delta\",\"delta\":[]}\n\n");
+    stream.extend(b"data: {\"type\":\"content_block_delta\",\"delta\":[\"a\"]}\n\n");
     assert_eq!(failure(&stream).0, ErrorCode::Malformed);
 }
 

@@ -1,6 +1,6 @@
 //! What one event of an Anthropic message says: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 //!
-//! The type in the data counts, not the name of the event, which proxies drop. Unknown types of events, blocks
+//! The type in the data counts; the name of the event, which proxies drop, only where the data has none. Unknown types of events, blocks
 //! and deltas are skipped, as the protocol asks for; a known one that has the wrong shape is malformed.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::delta::{Usage, cumulative};
-use super::json::{Bytes, Count, Lenient, Str, object};
+use super::json::{self, Bytes, Count, Lenient, Str, object};
 use super::refusal;
 
 /// What one event is to the reader.
@@ -29,8 +29,10 @@ pub(super) enum Said<'a> {
         /// Cumulative counts.
         usage: Option<Counts>,
     },
-    /// The message is complete.
-    Stop,
+    /// The message is complete; some servers count only now.
+    Stop(Option<Counts>),
+    /// An event of the chat protocol.
+    Foreign,
     /// It failed.
     Error(serde_json::Value),
     /// A message that was not streamed.
@@ -44,6 +46,8 @@ pub(super) enum Said<'a> {
 pub(super) struct Head<'a> {
     pub(super) model: Option<Str<'a>>,
     pub(super) usage: Option<Counts>,
+    pub(super) thinking: Vec<u8>,
+    pub(super) text: Vec<u8>,
 }
 
 /// A message that was not streamed.
@@ -109,6 +113,8 @@ object! {
         "model" => model: Str<'a>,
         "content" => content: Raw<'a>,
         "stop_reason" => stop_reason: Str<'a>,
+        "choices" => choices: Raw<'a>,
+        "amazon-bedrock-invocationMetrics" => metrics: Lenient<Metrics<'a>>,
     }
 }
 
@@ -116,6 +122,18 @@ object! {
     Message {
         "model" => model: Str<'a>,
         "usage" => usage: Lenient<WireCounts<'a>>,
+        "content" => content: Raw<'a>,
+        "error" => error: Raw<'a>,
+    }
+}
+
+object! {
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html>
+    Metrics {
+        "inputTokenCount" => input: Count,
+        "outputTokenCount" => output: Count,
+        "cacheReadInputTokenCount" => cache_read: Count,
+        "cacheWriteInputTokenCount" => cache_creation: Count,
     }
 }
 
@@ -155,6 +173,19 @@ impl WireCounts<'_> {
     }
 }
 
+impl Metrics<'_> {
+    fn counts(&self) -> Counts {
+        let count = |count: &Option<Count>| count.as_ref().and_then(Count::value);
+        Counts {
+            input: count(&self.input),
+            cache_read: count(&self.cache_read),
+            cache_creation: count(&self.cache_creation),
+            output: count(&self.output),
+            thinking: None,
+        }
+    }
+}
+
 fn counts(usage: Option<Lenient<WireCounts<'_>>>) -> Option<Counts> {
     usage.and_then(|usage| usage.0).map(|usage| usage.counts())
 }
@@ -163,27 +194,23 @@ impl<'a> Piece<'a> {
     /// What a block begins with or a delta adds; tool calls, signatures and citations are nothing to read.
     fn said(self) -> serde_json::Result<Said<'a>> {
         Ok(match (self.kind.as_ref().map_or("", |kind| &*kind.0), self.text, self.thinking) {
-            ("text" | "text_delta", Some(text), _) => Said::Text(shape(text)?),
-            ("thinking" | "thinking_delta", _, Some(thinking)) => Said::Thinking(shape(thinking)?),
+            ("text" | "text_delta" | "", Some(text), _) => Said::Text(shape(text)?),
+            ("thinking" | "thinking_delta" | "", _, Some(thinking)) => Said::Thinking(shape(thinking)?),
             _ => Said::Nothing,
         })
     }
 }
 
-/// Reads one event, or a message that was not streamed.
-pub(super) fn read(data: &str) -> serde_json::Result<Said<'_>> {
-    let event: Event<'_> = serde_json::from_str(data)?;
-    let error = event.error.map(shape).transpose()?.unwrap_or_default();
-    if refusal::is_reported(&error) {
+/// Reads one event, or a message that was not streamed. `name` is that of the event.
+pub(super) fn read<'a>(data: &'a str, name: &'a str) -> serde_json::Result<Said<'a>> {
+    let event: Event<'a> = serde_json::from_str(data)?;
+    if let Some(error) = error(event.error) {
         return Ok(Said::Error(error));
     }
-    let usage = counts(event.usage);
-    Ok(match (event.kind.as_ref().map_or("", |kind| &*kind.0), event.message, event.block, event.delta) {
-        ("message_start", Some(message), ..) => {
-            let message: Message<'_> = shape(message)?;
-            let usage = counts(message.usage).map(Counts::at_start);
-            Said::Start(Head { model: message.model, usage })
-        }
+    let usage = counts(event.usage).or(event.metrics.and_then(|metrics| metrics.0).map(|m| m.counts()));
+    let kind = event.kind.as_ref().map_or(name, |kind| &*kind.0);
+    Ok(match (kind, full(event.message), full(event.block), full(event.delta)) {
+        ("message_start", Some(message), ..) => start(shape(message)?)?,
         ("content_block_start", _, Some(piece), _) | ("content_block_delta", _, _, Some(piece)) => {
             shape::<Piece<'_>>(piece)?.said()?
         }
@@ -192,26 +219,52 @@ pub(super) fn read(data: &str) -> serde_json::Result<Said<'_>> {
             let reason = change.and_then(|change| change.stop_reason).map(|reason| finish_reason(&reason.0));
             Said::Change { reason, usage }
         }
-        ("message_stop", ..) => Said::Stop,
-        ("message", ..) => {
+        ("message_stop", ..) => Said::Stop(usage),
+        ("message", ..) if event.content.is_some() => {
             let reason = event.stop_reason.map(|reason| finish_reason(&reason.0));
             let model = event.model.map(|model| model.0.into_owned());
-            let pieces = event.content.map(shape::<Vec<Piece<'_>>>).transpose()?.unwrap_or_default();
-            whole(pieces, Whole { model, reason, usage, ..Whole::default() })?
+            let (thinking, text) = texts(event.content)?;
+            Said::Whole(Whole { model, thinking, text, reason, usage })
         }
+        _ if event.choices.is_some() => Said::Foreign,
         _ => Said::Nothing,
     })
 }
 
-fn whole<'a>(pieces: Vec<Piece<'_>>, mut message: Whole) -> serde_json::Result<Said<'a>> {
-    for piece in pieces {
+fn start(message: Message<'_>) -> serde_json::Result<Said<'_>> {
+    if let Some(error) = error(message.error) {
+        return Ok(Said::Error(error));
+    }
+    let (thinking, text) = texts(message.content)?;
+    let usage = counts(message.usage).map(Counts::at_start);
+    Ok(Said::Start(Head { model: message.model, usage, thinking, text }))
+}
+
+fn error(raw: Option<Raw<'_>>) -> Option<serde_json::Value> {
+    raw.and_then(|raw| json::value(raw.get()).ok()).filter(refusal::is_reported)
+}
+
+/// What there is of a field that some servers fill with an empty list where the protocol has an object.
+fn full(raw: Option<Raw<'_>>) -> Option<Raw<'_>> {
+    raw.filter(|raw| !json::is_empty(raw))
+}
+
+/// The thinking and the text of a content, which is a list of blocks or, as in requests, one string.
+fn texts(content: Option<Raw<'_>>) -> serde_json::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut thinking, mut text) = (Vec::new(), Vec::new());
+    let Some(content) = full(content) else { return Ok((thinking, text)) };
+    if content.get().starts_with('"') {
+        text.extend_from_slice(&shape::<Bytes<'_>>(content)?.0);
+        return Ok((thinking, text));
+    }
+    for piece in shape::<Vec<Piece<'_>>>(content)? {
         match piece.said()? {
-            Said::Text(text) => message.text.extend_from_slice(&text.0),
-            Said::Thinking(thinking) => message.thinking.extend_from_slice(&thinking.0),
+            Said::Text(said) => text.extend_from_slice(&said.0),
+            Said::Thinking(said) => thinking.extend_from_slice(&said.0),
             _ => {}
         }
     }
-    Ok(Said::Whole(message))
+    Ok((thinking, text))
 }
 
 fn shape<'a, T: Deserialize<'a>>(raw: Raw<'a>) -> serde_json::Result<T> {
@@ -235,7 +288,7 @@ mod tests {
     use super::*;
 
     fn text(data: &str) -> String {
-        match read(data).unwrap() {
+        match read(data, "").unwrap() {
             Said::Text(text) => String::from_utf8_lossy(&text.0).into_owned(),
             Said::Thinking(thinking) => format!("({})", String::from_utf8_lossy(&thinking.0)),
             said => format!("{said:?}"),
@@ -267,11 +320,11 @@ mod tests {
         for data in [
             r#"{"type":"content_block_delta","delta":5}"#,
             r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":5}}"#,
-            r#"{"type":"message_start","message":[]}"#,
+            r#"{"type":"message_start","message":["m"]}"#,
             r#"{"type":5}"#,
             "[]",
         ] {
-            assert!(read(data).is_err(), "{data}");
+            assert!(read(data, "").is_err(), "{data}");
         }
     }
 
@@ -287,7 +340,7 @@ mod tests {
             ("pause_turn", "pause_turn"),
         ] {
             let event = format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{stop}"}}}}"#);
-            let Said::Change { reason, .. } = read(&event).unwrap() else { panic!("no change") };
+            let Said::Change { reason, .. } = read(&event, "").unwrap() else { panic!("no change") };
             assert_eq!(reason.as_deref(), Some(finish));
         }
     }
@@ -296,13 +349,13 @@ mod tests {
     fn cached_tokens_are_part_of_the_input() {
         let start = r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":7,
             "cache_creation_input_tokens":20,"cache_read_input_tokens":100,"output_tokens":1}}}"#;
-        let Said::Start(head) = read(start).unwrap() else { panic!("no start") };
+        let Said::Start(head) = read(start, "").unwrap() else { panic!("no start") };
         let mut counts = head.usage.unwrap();
         let expected = Usage { input_tokens: Some(127), cached_input_tokens: Some(100), ..Usage::default() };
         assert_eq!(counts.usage(), Some(expected));
         let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},
             "usage":{"output_tokens":9,"output_tokens_details":{"thinking_tokens":4},"input_tokens":null}}"#;
-        let Said::Change { usage: Some(later), .. } = read(end).unwrap() else { panic!("no usage") };
+        let Said::Change { usage: Some(later), .. } = read(end, "").unwrap() else { panic!("no usage") };
         counts.update(later);
         let expected = Usage { output_tokens: Some(9), reasoning_tokens: Some(4), ..expected };
         assert_eq!(counts.usage(), Some(expected));
@@ -314,7 +367,7 @@ mod tests {
         let data = r#"{"type":"message","model":"m","content":[{"type":"thinking","thinking":"t","signature":"s"},
             {"type":"text","text":"a"},{"type":"tool_use","input":{}},{"type":"text","text":"b"}],
             "stop_reason":"max_tokens","usage":{"input_tokens":1,"output_tokens":2}}"#;
-        let Said::Whole(message) = read(data).unwrap() else { panic!("no message") };
+        let Said::Whole(message) = read(data, "").unwrap() else { panic!("no message") };
         assert_eq!((&*message.thinking, &*message.text), (&b"t"[..], &b"ab"[..]));
         assert_eq!(message.reason.as_deref(), Some("length"));
         assert_eq!(message.usage.and_then(Counts::usage).and_then(|usage| usage.output_tokens), Some(2));

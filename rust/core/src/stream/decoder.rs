@@ -4,15 +4,21 @@
 //! with every chunk. The response ends with `[DONE]` (`message_stop`), with its body, or when nothing comes for a while
 //! after a reason. Content after a reason shows that it was premature; from then on the reasons of this response are
 //! believed only at a clean end. The end of the bytes without a reason is `truncated`. `[DONE]` without a reason is a
-//! finish with reason "stop", as the OpenAI client and proxies take it. Whether a reason is a good one is not said here.
+//! finish with reason "stop", as the OpenAI client and proxies take it. Whether a reason is a good one is not said here;
+//! but one that servers say by default does not take the place of one that says more.
 //!
 //! Exactly one of finished, failed and closed is the last delta; whatever comes after it is ignored.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 
 use super::anthropic::{self, Counts, Said};
 use super::clocks::{Clocks, Seconds, Timeouts};
 use super::delta::{Delta, Deltas, Usage};
 use super::error::{ErrorCode, StreamError};
-use super::openai::{Choice, Chunk, Message};
+use super::json;
+use super::openai::{self, Choice, Chunk, Message};
 use super::refusal;
 use super::scrub::Scrubber;
 use super::sse::{Event, SseParser};
@@ -29,17 +35,24 @@ const JSON_BODY_LIMIT: usize = 8 << 20;
 const REASON_LIMIT: usize = 100;
 /// Longest name of a model kept, in code points.
 const MODEL_LIMIT: usize = 200;
-/// How much is kept of a body in which no event has been found, in bytes.
-const PROSE_LIMIT: usize = 500;
+/// What servers say when nothing else ended the text.
+const DEFAULT_REASONS: [&str; 2] = ["stop", "end_turn"];
+/// What some servers send with every chunk that ends nothing.
+const NO_REASONS: [&str; 3] = ["", "null", "none"];
+/// Names of events that only say that the connection lives.
+const SIGNS_OF_LIFE: [&str; 4] = ["ping", "keepalive", "keep-alive", "heartbeat"];
+/// How compressed bodies begin whose header does not say that they are.
+const MAGIC: [(&str, &[u8]); 4] =
+    [("gzip", b"\x1f\x8b"), ("zstd", b"\x28\xb5"), ("deflate", b"\x78\x9c"), ("deflate", b"\x78\xda")];
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug)]
 enum Body {
     /// The head has not arrived.
     Awaited,
-    /// Its first byte tells what it is; content types do not, as proxies set them at will.
-    Opening,
-    /// The parser, and what came before the first event, in case there never is one.
-    Events(SseParser, Vec<u8>),
+    /// Its first bytes tell what it is; content types do not, as proxies set them at will.
+    Opening(Vec<u8>),
+    Events(SseParser),
     Json(Vec<u8>),
     Refused(StreamError, Vec<u8>),
     Ended,
@@ -59,8 +72,12 @@ struct Response {
     clocks: Clocks,
     scrubber: Scrubber,
     reason: Option<String>,
+    /// One that content has followed.
+    earlier_reason: Option<String>,
     /// Whether content has followed a reason.
     premature: bool,
+    /// Whether there has been text of the answer.
+    spoke: bool,
     content: Joiner,
     reasoning: Joiner,
     think_tags: Option<ThinkTags>,
@@ -68,8 +85,8 @@ struct Response {
     usage: Option<Usage>,
     /// The parts of the usage, where the protocol gives them one after the other.
     counts: Counts,
-    /// Whether there has been an event.
-    begun: bool,
+    /// How long the provider asks to wait, should this be an error after all.
+    retry_after_s: Option<f64>,
     done: bool,
 }
 
@@ -83,14 +100,16 @@ impl ChatDecoder {
             clocks: Clocks::new(timeouts, now),
             scrubber: Scrubber::default(),
             reason: None,
+            earlier_reason: None,
             premature: false,
+            spoke: false,
             content: Joiner::default(),
             reasoning: Joiner::default(),
             think_tags: reading.think_tags.then(ThinkTags::default),
             model: None,
             usage: None,
             counts: Counts::default(),
-            begun: false,
+            retry_after_s: None,
             done: false,
         };
         Self { body: Body::Awaited, response }
@@ -119,10 +138,11 @@ impl ChatDecoder {
         }
         self.response.clocks.connected(now);
         let head = refusal::Head::read(headers);
+        self.response.retry_after_s = head.retry_after_s();
         let encoding = head.encoding().map(str::to_owned);
         self.body = match (status, encoding) {
             (200..=299, Some(encoding)) => return self.fail(compressed(&encoding), out),
-            (200..=299, None) => Body::Opening,
+            (200..=299, None) => Body::Opening(Vec::new()),
             (_, Some(_)) => return self.fail(head.error(status), out), // nobody could read why
             (_, None) => {
                 // The status says enough; its explanation must come at once and end.
@@ -133,24 +153,23 @@ impl ChatDecoder {
     }
 
     /// Bytes of the body.
-    pub fn feed(&mut self, mut data: &[u8], now: Seconds, out: &mut Deltas) {
-        if matches!(self.body, Body::Opening) {
-            data = data.trim_ascii_start();
-            self.body = match data {
-                [] => Body::Opening,
-                [b'{' | b'[', ..] => Body::Json(Vec::new()),
-                [b'<', ..] => return self.fail(web_page(), out),
-                [0x1f, 0x8b, ..] => return self.fail(compressed("gzip"), out),
-                _ => Body::Events(SseParser::default(), Vec::new()),
-            };
+    pub fn feed(&mut self, data: &[u8], now: Seconds, out: &mut Deltas) {
+        let Body::Opening(held) = &mut self.body else { return self.body(data, now, out) };
+        let first = [std::mem::take(held), data.to_vec()].concat();
+        match opening(&first) {
+            Opening::Unclear => *held = first,
+            Opening::Refused(error) => self.fail(error, out),
+            Opening::Body(body, from) => {
+                self.body = body;
+                self.body(&first[from..], now, out);
+            }
         }
+    }
+
+    fn body(&mut self, data: &[u8], now: Seconds, out: &mut Deltas) {
         match &mut self.body {
-            Body::Events(parser, prose) => {
+            Body::Events(parser) => {
                 let response = &mut self.response;
-                if !response.begun {
-                    let room = PROSE_LIMIT.saturating_sub(prose.len());
-                    prose.extend_from_slice(&data[..data.len().min(room)]);
-                }
                 let fed = parser.feed(data, |event| response.event(&event, now, out));
                 if let Err(error) = fed {
                     response.broken(StreamError::new(ErrorCode::TooLarge, error.to_string()), out);
@@ -168,7 +187,7 @@ impl ChatDecoder {
                     self.response.refuse(error.clone(), body, true, out);
                 }
             }
-            Body::Awaited | Body::Opening | Body::Ended => {}
+            Body::Awaited | Body::Opening(_) | Body::Ended => {}
         }
         self.settle();
     }
@@ -177,15 +196,12 @@ impl ChatDecoder {
     pub fn eof(&mut self, clean: bool, now: Seconds, out: &mut Deltas) {
         match std::mem::replace(&mut self.body, Body::Ended) {
             Body::Awaited => self.response.fail(broke_before_head(), out),
-            Body::Opening => self.response.fail(self.response.truncated(), out),
-            Body::Events(mut parser, prose) => {
+            Body::Opening(_) => self.response.fail(self.response.truncated(), out),
+            Body::Events(mut parser) => {
                 self.response.last_event(&mut parser, now, out);
-                if clean && !self.response.begun {
-                    self.response.prose(&prose, out);
-                }
                 self.response.end_of_bytes(clean, out);
             }
-            Body::Json(body) => self.response.whole(&body, now, out),
+            Body::Json(body) => self.response.whole(&body, clean, now, out),
             Body::Refused(error, body) => self.response.refuse(error, &body, false, out),
             Body::Ended => {}
         }
@@ -236,7 +252,7 @@ impl ChatDecoder {
             match std::mem::replace(&mut self.body, Body::Ended) {
                 // The status says more than the clock that ran out while its explanation was read.
                 Body::Refused(refused, body) => self.response.refuse(refused, &body, true, out),
-                Body::Events(..) => self.response.broken(error, out),
+                Body::Events(_) => self.response.broken(error, out),
                 _ => self.response.fail(error, out),
             }
             self.settle();
@@ -268,6 +284,30 @@ impl ChatDecoder {
     }
 }
 
+/// What the first bytes of a body say that it is.
+enum Opening {
+    Unclear,
+    Refused(StreamError),
+    /// This, from there on.
+    Body(Body, usize),
+}
+
+fn opening(first: &[u8]) -> Opening {
+    let mut rest = first.trim_ascii_start();
+    rest = rest.strip_prefix(BOM).unwrap_or(rest).trim_ascii_start();
+    let from = first.len() - rest.len();
+    if let Some((name, _)) = MAGIC.iter().find(|(_, magic)| rest.starts_with(magic)) {
+        return Opening::Refused(compressed(name));
+    }
+    let may_become = |magic: &[u8]| magic.starts_with(rest);
+    match rest {
+        [b'{' | b'[', ..] => Opening::Body(Body::Json(Vec::new()), from),
+        [b'<', ..] => Opening::Refused(web_page()),
+        _ if may_become(BOM) || MAGIC.iter().any(|(_, magic)| may_become(magic)) => Opening::Unclear,
+        _ => Opening::Body(Body::Events(SseParser::default()), from),
+    }
+}
+
 fn broke_before_head() -> StreamError {
     StreamError::new(ErrorCode::ConnectFailed, "the connection ended before the response began")
 }
@@ -282,40 +322,61 @@ type Read = serde_json::Result<()>;
 
 impl Response {
     fn event(&mut self, event: &Event<'_>, now: Seconds, out: &mut Deltas) -> bool {
-        self.begun = true;
-        let data = event.data.trim_ascii();
-        if event.kind == "error" {
+        let data = event.data.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0');
+        if is_one_of(event.kind, &["error", "exception"]) {
             self.fail(refusal::reported_text(data, &self.scrubber), out);
+        } else if is_one_of(event.kind, &SIGNS_OF_LIFE) {
+            self.suspect(data, false, out);
         } else if !data.is_empty()
-            && let Err(error) = self.read(data, now, out)
+            && let Err(error) = self.read(event.kind, data, now, out)
         {
-            self.unread(data, &error, now, out);
+            self.unread(event.kind, data, &error, now, out);
         }
         !self.done
     }
 
-    fn read(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
+    fn read(&mut self, kind: &str, data: &str, now: Seconds, out: &mut Deltas) -> Read {
         match self.wire {
-            _ if data == "[DONE]" => self.finish(out),
+            _ if is_done(data) => self.finish(out),
             Wire::OpenAi => self.chunk(&serde_json::from_str(data)?, data, now, out),
-            Wire::Anthropic => self.said(anthropic::read(data)?, data, now, out),
+            Wire::Anthropic => self.said(anthropic::read(data, kind)?, data, now, out),
         }
         Ok(())
     }
 
-    /// An event that is not what the protocol says. Some servers forget the blank lines between events, so that the
-    /// lines of one may be several.
-    fn unread(&mut self, data: &str, error: &serde_json::Error, now: Seconds, out: &mut Deltas) {
-        if error.is_data() || !data.contains('\n') {
+    /// An event that is not what the protocol says: it is taken for what was meant, as far as that is clear.
+    fn unread(&mut self, kind: &str, data: &str, error: &serde_json::Error, now: Seconds, out: &mut Deltas) {
+        if let Some(meant) = self.meant(data)
+            && self.read(kind, &meant, now, out).is_ok()
+        {
+            return;
+        }
+        // Some servers forget the blank lines between events, or the line ends, or send a list of them.
+        let pieces = if data.starts_with('{') && error.is_data() { Vec::new() } else { pieces(data) };
+        if let [] | [_] = pieces[..]
+            && pieces.first().is_none_or(|piece| piece.len() == data.len())
+        {
             return self.unexpected(data, error, out);
         }
-        for line in data.lines().map(str::trim_ascii).filter(|line| !line.is_empty()) {
+        for piece in pieces {
             if self.done {
                 return;
             }
-            if let Err(error) = self.read(line, now, out) {
-                self.unexpected(line, &error, out);
+            if let Err(error) = self.read("", piece, now, out) {
+                self.unread("", piece, &error, now, out);
             }
+        }
+    }
+
+    /// What was meant by data that is not what the protocol says, where that can be known.
+    fn meant(&self, data: &str) -> Option<String> {
+        let mended = json::mended(data);
+        let text = mended.as_deref().unwrap_or(data);
+        match self.wire {
+            Wire::OpenAi if serde_json::from_str::<Chunk<'_>>(text).is_err_and(|error| error.is_data()) => {
+                openai::tidied(text)
+            }
+            _ => mended,
         }
     }
 
@@ -338,23 +399,30 @@ impl Response {
         }
     }
 
-    /// A body without a single event: what somebody on the way said in plain words.
-    fn prose(&mut self, prose: &[u8], out: &mut Deltas) {
-        let said = String::from_utf8_lossy(prose);
-        if let Unexpected::Error(said) = unexpected::read(said.trim()) {
-            self.fail(refusal::reported(&said, &self.scrubber), out);
-        }
-    }
-
     /// Fails where `data` is an error beside or instead of what was understood of it.
     fn suspect(&mut self, data: &str, says_nothing: bool, out: &mut Deltas) {
-        let said = match serde_json::from_str(data) {
+        let said = match json::value(data) {
             Ok(value) if says_nothing => unexpected::complaint(&value),
             Ok(serde_json::Value::Object(object)) => unexpected::named(&object),
             _ => None,
         };
         if let Some(said) = said {
             self.fail(refusal::reported(&said, &self.scrubber), out);
+        }
+    }
+
+    /// Fails where the other side speaks the other protocol, of which nothing would be understood.
+    fn foreign(&mut self, is_foreign: bool, out: &mut Deltas) {
+        if is_foreign && !self.spoke {
+            let (other, ours) = match self.wire {
+                Wire::OpenAi => ("Anthropic's", "\"openai\""),
+                Wire::Anthropic => ("OpenAI's", "\"anthropic\""),
+            };
+            let message = format!(
+                "the response speaks {other} protocol, and this provider's wire is {ours}: change it"
+            );
+            let error = StreamError::new(ErrorCode::Malformed, message);
+            self.fail(StreamError { retryable: false, ..error }, out);
         }
     }
 
@@ -366,13 +434,21 @@ impl Response {
             Said::Start(head) => {
                 self.named(head.model.as_ref().map_or("", |model| &*model.0));
                 self.count(head.usage);
+                self.text(&head.thinking, &head.text, now, out);
             }
             Said::Change { reason, usage } => {
                 self.count(usage);
                 self.finish_reason(reason.as_deref(), now);
             }
-            Said::Stop => self.finish(out),
-            Said::Error(error) => self.fail(refusal::reported(&error, &self.scrubber), out),
+            Said::Stop(usage) => {
+                self.count(usage);
+                self.finish(out);
+            }
+            Said::Foreign => self.foreign(true, out),
+            Said::Error(error) => {
+                self.suspect(data, true, out); // what stands beside the error says more
+                self.fail(refusal::reported(&error, &self.scrubber), out);
+            }
             Said::Whole(message) => {
                 self.named(message.model.as_deref().unwrap_or(""));
                 self.count(message.usage);
@@ -393,43 +469,54 @@ impl Response {
 
     /// The last event where the server forgot the blank line behind it; half an object is a cut.
     fn last_event(&mut self, parser: &mut SseParser, now: Seconds, out: &mut Deltas) {
-        let whole =
-            |data: &str| data == "[DONE]" || serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok();
         // A last event above the limit is a cut as well.
-        let _ = parser.finish(|event| whole(event.data.trim_ascii()) && self.event(&event, now, out));
+        let _ = parser.finish(|event| {
+            let data = event.data.trim_ascii();
+            let (before, last) = data.rsplit_once('\n').unwrap_or(("", data));
+            if is_cut(last) {
+                let kept = Event { data: Cow::Borrowed(before), ..event };
+                self.event(&kept, now, out)
+            } else {
+                self.event(&event, now, out)
+            }
+        });
     }
 
     fn chunk(&mut self, chunk: &Chunk<'_>, data: &str, now: Seconds, out: &mut Deltas) {
         self.envelope(chunk);
-        if let Some(choice) = chunk.choice() {
-            self.choice(choice, choice.delta.as_ref(), now, out);
+        for choice in chunk.choices() {
+            // Some gateways send what is not streamed as one event, or repeat all of it in the last one.
+            let whole = choice.message.as_ref().filter(|_| !self.spoke);
+            let delta = choice.delta.as_ref().filter(|delta| whole.is_none() || !delta.says_nothing());
+            self.choice(choice, delta.or(whole), now, out);
         }
+        self.finish_reason(chunk.finish_reason(), now);
         if chunk.is_suspect() {
             self.suspect(data, chunk.says_nothing(), out);
         }
-        self.unexplained(out);
+        self.foreign(chunk.is_anthropic(), out);
     }
 
     fn choice(&mut self, choice: &Choice<'_>, message: Option<&Message<'_>>, now: Seconds, out: &mut Deltas) {
         if let Some(message) = message {
-            self.text(message.reasoning(), &message.content(), now, out);
+            if message.is_working() {
+                self.clocks.content(now);
+            }
+            self.text(&message.reasoning(), &message.content(), now, out);
+        } else if let Some(text) = &choice.text {
+            self.text(b"", &text.0, now, out);
         }
-        self.finish_reason(choice.finish_reason.as_ref().map(|reason| &*reason.0), now);
-        if let Some(error) = choice.error.as_ref().filter(|error| refusal::is_reported(error)) {
-            self.fail(refusal::reported(error, &self.scrubber), out);
-        }
-    }
-
-    fn unexplained(&mut self, out: &mut Deltas) {
-        if self.reason.as_deref() == Some("error") {
-            let message = "the provider ended the response with an error it did not explain";
-            let error = StreamError::new(ErrorCode::ProviderError, message);
-            self.fail(StreamError { retryable: true, ..error }, out);
+        self.finish_reason(choice.finish_reason(), now);
+        let errors = [choice.error, message.and_then(|message| message.error)];
+        for error in errors.into_iter().flatten().filter_map(|error| json::value(error.get()).ok()) {
+            if refusal::is_reported(&error) {
+                self.fail(refusal::reported(&error, &self.scrubber), out);
+            }
         }
     }
 
     fn envelope(&mut self, chunk: &Chunk<'_>) {
-        if let Some(usage) = chunk.usage.as_ref().and_then(|usage| usage.0.as_ref()?.usage()) {
+        if let Some(usage) = chunk.usage() {
             self.usage = Some(self.usage.map_or(usage, |earlier| earlier.updated(usage)));
         }
         self.named(chunk.model.as_ref().map_or("", |model| &*model.0));
@@ -446,7 +533,11 @@ impl Response {
         if reasoning.is_empty() && content.is_empty() {
             return;
         }
-        self.premature |= self.reason.take().is_some();
+        if let Some(reason) = self.reason.take() {
+            self.premature = true;
+            self.earlier_reason = Some(reason);
+        }
+        self.spoke |= !content.is_empty();
         self.clocks.content(now);
         if !reasoning.is_empty() {
             out.reasoning(&self.reasoning.join(reasoning));
@@ -472,28 +563,39 @@ impl Response {
         }
     }
 
-    /// Some providers send an empty reason with every chunk.
     fn finish_reason(&mut self, reason: Option<&str>, now: Seconds) {
-        if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+        let Some(reason) = reason.map(str::trim_ascii).filter(|reason| !is_one_of(reason, &NO_REASONS))
+        else {
+            return;
+        };
+        let is_default = is_one_of(reason, &DEFAULT_REASONS);
+        if !is_default || self.reason.is_none() {
             self.reason = Some(self.scrubber.clean_to(reason, REASON_LIMIT));
-            if !self.premature {
-                self.clocks.ending(now);
-            }
+        }
+        // A text that has not begun has not ended by default.
+        if !self.premature && (self.spoke || !is_default) {
+            self.clocks.ending(now);
         }
     }
 
     /// An answer that was not streamed although a stream was asked for.
-    fn whole(&mut self, body: &[u8], now: Seconds, out: &mut Deltas) {
+    fn whole(&mut self, body: &[u8], clean: bool, now: Seconds, out: &mut Deltas) {
         let body = String::from_utf8_lossy(body);
         let data = body.trim_ascii();
-        let read = match self.wire {
-            Wire::OpenAi => self.completion(data, now, out),
-            Wire::Anthropic => self.message(data, now, out),
-        };
+        let read = self.completion(data, now, out).or_else(|error| match self.meant(data) {
+            Some(meant) => self.completion(&meant, now, out),
+            None => Err(error),
+        });
         match read {
             Ok(()) => {}
             Err(error) if error.is_eof() => self.fail(self.truncated(), out),
-            Err(error) => self.unexpected(data, &error, out),
+            Err(error) => {
+                // An object per line, or the end of a stream behind what was never one.
+                self.unread("", data, &error, now, out);
+                if self.spoke || self.reason.is_some() {
+                    self.end_of_bytes(clean, out);
+                }
+            }
         }
         if !self.done {
             self.fail(no_completion(), out);
@@ -501,23 +603,20 @@ impl Response {
     }
 
     fn completion(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
-        let chunk: Chunk<'_> = serde_json::from_str(data)?;
-        self.envelope(&chunk);
-        if chunk.is_suspect() {
-            self.suspect(data, chunk.says_nothing(), out);
-        }
-        if let Some(choice) = chunk.choice().filter(|_| !self.done) {
-            self.choice(choice, choice.message.as_ref(), now, out);
-            self.unexplained(out);
-            self.finish(out);
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, data: &str, now: Seconds, out: &mut Deltas) -> Read {
-        let said = anthropic::read(data)?;
-        if matches!(said, Said::Whole(_) | Said::Error(_) | Said::Nothing) {
-            self.said(said, data, now, out);
+        match self.wire {
+            Wire::OpenAi => {
+                let chunk: Chunk<'_> = serde_json::from_str(data)?;
+                self.chunk(&chunk, data, now, out);
+                if chunk.choice().is_some() {
+                    self.finish(out);
+                }
+            }
+            Wire::Anthropic => {
+                let said = anthropic::read(data, "message")?;
+                if matches!(said, Said::Whole(_) | Said::Error(_) | Said::Foreign | Said::Nothing) {
+                    self.said(said, data, now, out);
+                }
+            }
         }
         Ok(())
     }
@@ -545,18 +644,66 @@ impl Response {
     }
 
     fn finish(&mut self, out: &mut Deltas) {
+        let is_error = self.reason.as_deref().is_some_and(|reason| is_one_of(reason, &["error"]));
+        if is_error {
+            return self.fail(unexplained(), out);
+        }
         if !std::mem::replace(&mut self.done, true) {
             self.rest(out);
-            let reason = self.reason.take().unwrap_or_else(|| "stop".to_owned());
+            let reason = self.reason.take().or_else(|| self.earlier_reason.take());
+            let reason = reason.unwrap_or_else(|| "stop".to_owned());
             out.push(Delta::Finished { reason, usage: self.usage, model: self.model.take() });
         }
     }
 
-    fn fail(&mut self, error: StreamError, out: &mut Deltas) {
+    fn fail(&mut self, mut error: StreamError, out: &mut Deltas) {
         if !std::mem::replace(&mut self.done, true) {
             self.rest(out);
+            error.retry_after_s = error.retry_after_s.or(self.retry_after_s.filter(|_| error.retryable));
             out.push(Delta::Failed { error, usage: self.usage });
         }
+    }
+}
+
+fn is_done(data: &str) -> bool {
+    data == "[DONE]" || data.trim_matches(['"', ';']).eq_ignore_ascii_case("[done]")
+}
+
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// The JSON values and other lines of an event, without the field names that servers put in once too often.
+fn pieces(data: &str) -> Vec<&str> {
+    if data.starts_with('[')
+        && let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(data)
+    {
+        return list.into_iter().map(RawValue::get).collect();
+    }
+    let mut found = Vec::new();
+    for line in data.lines() {
+        let mut rest = line.trim_ascii();
+        while !rest.is_empty() {
+            rest = rest.strip_prefix("data:").unwrap_or(rest).trim_ascii();
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde::de::IgnoredAny>();
+            let end = match values.next() {
+                Some(Ok(_)) if rest.starts_with(['{', '[']) => values.byte_offset(),
+                _ => rest.len(),
+            };
+            found.push(&rest[..end]);
+            rest = rest[end..].trim_ascii();
+        }
+    }
+    found.retain(|piece| !piece.is_empty());
+    found
+}
+
+/// Whether the last line of the bytes is half an object, or half of `[DONE]`; other words are whole as they are.
+fn is_cut(line: &str) -> bool {
+    let is_half = || serde_json::from_str::<serde::de::IgnoredAny>(line).is_err_and(|error| error.is_eof());
+    match line.as_bytes() {
+        [b'{', ..] | [b'[', b'{', ..] => is_half(),
+        _ => line != "[DONE]" && "[DONE]".starts_with(line),
     }
 }
 
@@ -565,6 +712,11 @@ fn say(piece: &Piece, out: &mut Deltas) {
         Piece::Content(text) => out.content(text),
         Piece::Reasoning(text) => out.reasoning(text),
     }
+}
+
+fn unexplained() -> StreamError {
+    let message = "the provider ended the response with an error it did not explain";
+    StreamError { retryable: true, ..StreamError::new(ErrorCode::ProviderError, message) }
 }
 
 /// The same request would get the same again.

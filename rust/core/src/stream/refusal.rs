@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::error::{ErrorCode, StreamError};
+use super::json;
 use super::scrub::Scrubber;
 
 /// A provider that asks for more is as good as gone; callers cap further.
@@ -35,7 +36,7 @@ impl Head {
                 // OpenAI's and Anthropic's own clients obey it.
                 "x-should-retry" => head.retry = value.trim().parse().ok(),
                 "location" => head.location = Some(public_part(value)),
-                "content-encoding" if !value.trim().eq_ignore_ascii_case("identity") => {
+                "content-encoding" if is_compression(value) => {
                     head.encoding =
                         Some(value.trim().chars().filter(char::is_ascii_graphic).take(20).collect());
                 }
@@ -48,6 +49,11 @@ impl Head {
             .or_else(|| retry_after.and_then(|value| seconds(value, date)).filter(is_wait))
             .map(|seconds| seconds.min(LONGEST_RETRY_AFTER_S));
         head
+    }
+
+    /// How long the provider asks to wait.
+    pub(super) fn retry_after_s(&self) -> Option<f64> {
+        self.retry_after_s
     }
 
     /// How the body is compressed, if it is.
@@ -69,6 +75,12 @@ impl Head {
         error.retryable = self.retry.unwrap_or(error.retryable);
         error
     }
+}
+
+/// Applications say "none" and worse there to keep proxies from compressing.
+fn is_compression(encoding: &str) -> bool {
+    const KNOWN: [&str; 7] = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
+    encoding.split(',').any(|part| KNOWN.iter().any(|known| part.trim().eq_ignore_ascii_case(known)))
 }
 
 /// Neither what asks nor who asks: both may be secret.
@@ -105,14 +117,15 @@ fn status_code(status: u16, otherwise: ErrorCode) -> ErrorCode {
 
 /// Adds the provider's own words to the error of its status.
 pub(super) fn explain(mut error: StreamError, body: &[u8], is_cut: bool, scrubber: &Scrubber) -> StreamError {
-    let said = match serde_json::from_slice::<Value>(body) {
+    let text = String::from_utf8_lossy(body);
+    let said = match json::value(&text).or_else(|error| streamed(&text).ok_or(error)) {
         Ok(value) => {
             if is_out_of_quota(&value) {
                 error.retryable = false;
             }
             message(&value)
         }
-        Err(cause) => plain(body, is_cut || cause.is_eof()),
+        Err(cause) => plain(&text, is_cut || cause.is_eof()),
     };
     let said = said.filter(|said| !said.trim().is_empty());
     // Google and xAI call a wrong key a bad request.
@@ -126,14 +139,19 @@ pub(super) fn explain(mut error: StreamError, body: &[u8], is_cut: bool, scrubbe
     error
 }
 
+/// What a body says that is an event stream although the status says no.
+fn streamed(body: &str) -> Option<Value> {
+    let data = |line: &str| json::value(line.trim_ascii().strip_prefix("data:")?.trim_ascii()).ok();
+    body.lines().filter_map(data).find(|value| message(value).is_some())
+}
+
 fn names_the_key(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
     ["api key not valid", "incorrect api key", "invalid api key"].iter().any(|words| said.contains(words))
 }
 
 /// The last word of a body that was cut is dropped: it may be the beginning of a key.
-fn plain(body: &[u8], is_cut: bool) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+fn plain(text: &str, is_cut: bool) -> Option<String> {
     let end = if is_cut { text.rfind(char::is_whitespace).unwrap_or(0) } else { text.len() };
     (!text.trim_start().starts_with('<')).then(|| text[..end].to_owned())
 }
@@ -143,25 +161,44 @@ fn plain(body: &[u8], is_cut: bool) -> Option<String> {
 pub(super) fn is_reported(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
+        Value::String(text) => !is_success_word(text),
         Value::Array(items) => items.iter().any(is_reported),
         Value::Number(code) => code.as_i64() != Some(0),
         Value::Bool(true) => true,
         Value::Object(object) => {
-            object
-                .get("code")
-                .is_none_or(|code| !matches!(code.as_i64(), Some(0)) && code.as_str() != Some("0"))
-                && object.values().any(is_reported)
+            let code = object.get("code").filter(|code| !code.is_null());
+            let says = |name: &str| object.get(name).is_some_and(is_reported);
+            match code {
+                Some(code) if is_success(code) => says("message"),
+                _ => object.values().any(is_reported),
+            }
         }
+    }
+}
+
+const SUCCESS: [&str; 8] = ["", "success", "succeeded", "ok", "okay", "true", "none", "null"];
+
+/// Whether a word says that nothing went wrong.
+pub(super) fn is_success_word(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| c.is_ascii_whitespace() || c.is_ascii_punctuation());
+    SUCCESS.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Whether a code, as a number or in words, is that of a success.
+pub(super) fn is_success(code: &Value) -> bool {
+    let number = |number: i64| number == 0 || (100..400).contains(&number);
+    match code {
+        Value::Number(code) => code.as_i64().is_some_and(number),
+        Value::String(code) => code.parse::<i64>().map_or_else(|_| is_success_word(code), number),
+        _ => true,
     }
 }
 
 /// The error of an `event: error`.
 pub(super) fn reported_text(data: &str, scrubber: &Scrubber) -> StreamError {
-    match serde_json::from_str::<Value>(data) {
-        Ok(Value::Object(mut object)) => {
-            let inner = object.remove("error").filter(is_reported);
-            reported(&inner.unwrap_or(Value::Object(object)), scrubber)
+    match json::value(data) {
+        Ok(value @ Value::Object(_)) => {
+            reported(&super::unexpected::complaint(&value).unwrap_or(value), scrubber)
         }
         _ => reported(&Value::String(data.to_owned()), scrubber),
     }
@@ -171,17 +208,18 @@ pub(super) fn reported_text(data: &str, scrubber: &Scrubber) -> StreamError {
 pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
     let said = message(error).filter(|said| !said.trim().is_empty());
     let said = scrubber.clean(said.as_deref().unwrap_or("the provider reported an error without a message"));
-    let status = ["code", "status", "status_code", "statusCode"]
-        .iter()
-        .find_map(|name| numeric_status(error.get(name)?));
+    let status = STATUSES.iter().find_map(|name| numeric_status(error.get(name)?));
+    let has = |parts: &[&str]| labels(error).any(|label| parts.iter().any(|part| label.contains(part)));
+    let named_key = names_the_key(&said);
     let mut failure = StreamError::new(ErrorCode::ProviderError, said);
     failure.retryable = !is_permanent(error);
     if let Some(status) = status {
         failure.code = status_code(status, ErrorCode::ProviderError);
         failure = failure.with_status(status);
-    } else if labels(error).any(|label| label.contains("rate_limit")) {
+    } else if has(&RATES) {
         failure.code = ErrorCode::RateLimited;
-    } else if labels(error).any(|label| AUTH.iter().any(|part| label.contains(part))) {
+    }
+    if failure.code == ErrorCode::ProviderError && (named_key || status.is_none() && has(&AUTH)) {
         failure.code = ErrorCode::AuthFailed;
     }
     if is_out_of_quota(error) {
@@ -192,15 +230,31 @@ pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
 
 /// Parts of the names of errors that another key would mend.
 const AUTH: [&str; 4] = ["authentication", "permission", "unauthorized", "api_key"];
+/// Parts of the names of errors that time mends.
+const RATES: [&str; 5] = ["rate_limit", "ratelimit", "too_many_requests", "toomanyrequests", "throttl"];
+/// Fields in which an HTTP status is repeated.
+const STATUSES: [&str; 9] = [
+    "code",
+    "status",
+    "status_code",
+    "statusCode",
+    "http_status",
+    "error_code",
+    "errorCode",
+    "originalStatusCode",
+    "error",
+];
 
 fn numeric_status(code: &Value) -> Option<u16> {
-    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
-    u16::try_from(number).ok().filter(|status| (400..600).contains(status))
+    let number = code.as_f64().or_else(|| code.as_str()?.parse().ok())?;
+    (400..600).find(|status| f64::from(*status) == number)
 }
 
 /// The machine-readable names an error gives itself.
 fn labels(error: &Value) -> impl Iterator<Item = String> + '_ {
-    ["code", "type"].into_iter().filter_map(|name| Some(error.get(name)?.as_str()?.to_ascii_lowercase()))
+    ["code", "type", "status", "__type", "error"]
+        .into_iter()
+        .filter_map(|name| Some(error.get(name)?.as_str()?.to_ascii_lowercase().replace([' ', '-'], "_")))
 }
 
 fn is_permanent(error: &Value) -> bool {
@@ -215,14 +269,36 @@ fn is_out_of_quota(error: &Value) -> bool {
     labels(inner).any(|label| label.contains("insufficient_quota") || label.contains("billing"))
 }
 
+/// Fields in which an error is told.
+pub(super) const MESSAGES: [&str; 13] = [
+    "message",
+    "detail",
+    "msg",
+    "error_msg",
+    "errmsg",
+    "error_message",
+    "errorMessage",
+    "Message",
+    "exception",
+    "err",
+    "faultstring",
+    "Msg",
+    "ErrorMessage",
+];
+
 fn message(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(items) => items.iter().find_map(message),
         Value::Object(object) => {
-            let said = ["error", "errors", "message", "detail", "msg", "error_msg", "errmsg", "title"]
-                .iter()
-                .find_map(|name| object.get(*name).filter(|inner| is_reported(inner)).and_then(message))?;
+            // Beside a message, an error that is a word is the name of its kind.
+            let holds =
+                |name: &str| object.get(name).is_some_and(|inner| inner.is_object() || inner.is_array());
+            let first = ["error", "errors"].into_iter().filter(|name| holds(name));
+            let said = first
+                .chain(MESSAGES)
+                .chain(["error", "errors", "title", "description", "reason"])
+                .find_map(|name| object.get(name).filter(|inner| is_reported(inner)).and_then(message))?;
             // OpenRouter's own message is generic; the upstream's stands in the metadata.
             match value.pointer("/metadata/raw").and_then(Value::as_str) {
                 Some(raw) => Some(format!("{said}: {raw}")),

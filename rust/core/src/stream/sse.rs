@@ -2,7 +2,11 @@
 //!
 //! Lines end at CR, LF or CRLF and nowhere else: U+2028 and U+0085 are text. Any split of the bytes gives
 //! the same events, and each byte is looked at once. One event (and one line) may hold
-//! [`DEFAULT_LIMIT`] bytes, as a peer could otherwise fill the memory. Beyond the standard,
+//! [`DEFAULT_LIMIT`] bytes, as a peer could otherwise fill the memory.
+//!
+//! The standard drops in silence what it does not know, and with it the last words of gateways that die. So, beyond the
+//! standard: a line that is no field is data; names may be indented, in capitals or behind a byte order mark; an event
+//! may have a name and no data; a new JSON object begins a new event where the blank line was forgotten; and
 //! [`SseParser::finish`] hands out a last event that lacks its blank line, for the caller to judge.
 
 use std::borrow::Cow;
@@ -11,6 +15,7 @@ use std::borrow::Cow;
 pub const DEFAULT_LIMIT: usize = 8 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const FIELDS: [&str; 4] = ["data", "event", "id", "retry"];
 
 /// One dispatched event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +40,13 @@ pub struct EventTooLarge {
 #[derive(Debug, Clone)]
 pub struct SseParser {
     limit: usize,
-    started: bool,
     after_cr: bool,
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     kind: String,
+    /// An `event:` line behind data: it names this event where a blank line follows, or else the next one.
+    later_kind: Option<String>,
     id: String,
     retry_ms: Option<u64>,
 }
@@ -57,12 +63,12 @@ impl SseParser {
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
-            started: false,
             after_cr: false,
             line: Vec::new(),
             data: Vec::new(),
             has_data: false,
             kind: String::new(),
+            later_kind: None,
             id: String::new(),
             retry_ms: None,
         }
@@ -144,45 +150,85 @@ impl SseParser {
         sink: &mut impl FnMut(Event<'_>) -> bool,
     ) -> Result<bool, EventTooLarge> {
         self.check(line.len())?;
-        let first = !std::mem::replace(&mut self.started, true);
-        let line = if first { line.strip_prefix(BOM).unwrap_or(line) } else { line };
         if line.is_empty() {
             return Ok(self.dispatch(sink));
         }
-        let (name, value) = match memchr::memchr(b':', line) {
-            None => (line, &b""[..]),
-            Some(colon) => {
-                let value = &line[colon + 1..];
-                (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
-            }
-        };
-        self.field(name, value)?;
+        let (name, value) = split(line);
+        match name {
+            b"data" => return self.data(value, sink),
+            b"" => {}
+            b"event" | b"id" | b"retry" => self.field(name, value),
+            _ => return self.stray(line, sink),
+        }
         Ok(true)
     }
 
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), EventTooLarge> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        let text = || String::from_utf8_lossy(value).into_owned();
         match name {
-            b"data" => {
-                if self.has_data {
-                    self.data.push(b'\n');
-                }
-                self.has_data = true;
-                self.data.extend_from_slice(value);
-                self.check(self.data.len())?;
-            }
-            b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
-            b"id" if !value.contains(&0) => self.id = String::from_utf8_lossy(value).into_owned(),
+            b"event" if self.has_data => self.later_kind = Some(text()),
+            b"event" => self.kind = text(),
+            b"id" if !value.contains(&0) => self.id = text(),
             b"retry" if value.iter().all(u8::is_ascii_digit) => {
-                self.retry_ms =
-                    std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()).or(self.retry_ms);
+                self.retry_ms = text().parse().ok().or(self.retry_ms);
             }
             _ => {}
         }
-        Ok(())
+    }
+
+    fn data(
+        &mut self,
+        value: &[u8],
+        sink: &mut impl FnMut(Event<'_>) -> bool,
+    ) -> Result<bool, EventTooLarge> {
+        if self.has_data && begins_anew(self.data.trim_ascii(), value.trim_ascii()) {
+            let kind = self.later_kind.take();
+            if !self.dispatch(sink) {
+                return Ok(false);
+            }
+            self.kind = kind.unwrap_or_default();
+        }
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.has_data = true;
+        self.data.extend_from_slice(value);
+        self.check(self.data.len())?;
+        Ok(true)
+    }
+
+    /// A line that is no field as it stands.
+    fn stray(
+        &mut self,
+        line: &[u8],
+        sink: &mut impl FnMut(Event<'_>) -> bool,
+    ) -> Result<bool, EventTooLarge> {
+        let mut bare = line.trim_ascii();
+        while let Some(rest) = bare.strip_prefix(BOM).or(bare.strip_prefix(b"\0")) {
+            bare = rest.trim_ascii_start();
+        }
+        if bare.is_empty() {
+            return Ok(self.dispatch(sink));
+        }
+        let (name, value) = split(bare);
+        let is_named = |known: &&str| name.trim_ascii_end().eq_ignore_ascii_case(known.as_bytes());
+        match FIELDS.iter().find(|known| is_named(known)) {
+            Some(&"data") => self.data(value, sink),
+            Some(known) => {
+                self.field(known.as_bytes(), value);
+                Ok(true)
+            }
+            None if name.is_empty() => Ok(true),
+            None => self.data(line, sink),
+        }
     }
 
     fn dispatch(&mut self, sink: &mut impl FnMut(Event<'_>) -> bool) -> bool {
-        let go_on = !self.has_data
+        if let Some(kind) = self.later_kind.take() {
+            self.kind = kind;
+        }
+        let is_nothing = !self.has_data && self.kind.is_empty();
+        let go_on = is_nothing
             || sink(Event { kind: &self.kind, data: String::from_utf8_lossy(&self.data), id: &self.id });
         self.has_data = false;
         self.data.clear();
@@ -192,6 +238,28 @@ impl SseParser {
 
     fn check(&self, size: usize) -> Result<(), EventTooLarge> {
         if size > self.limit { Err(EventTooLarge { limit: self.limit }) } else { Ok(()) }
+    }
+}
+
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b':', line) {
+        None => (line, &[]),
+        Some(colon) => {
+            let value = &line[colon + 1..];
+            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+        }
+    }
+}
+
+/// Whether data cannot go on what is held: no JSON value has anything else behind its last bracket.
+fn begins_anew(held: &[u8], data: &[u8]) -> bool {
+    match (held, data) {
+        (_, []) => false,
+        (b"[DONE]", _) => true,
+        ([b'{', .., b'}'] | [b'[', .., b']'], [next, ..]) => !b",]}".contains(next),
+        ([b'{' | b'[', ..], _) => false,
+        (_, [b'{', ..] | b"[DONE]") => true,
+        _ => false,
     }
 }
 
@@ -222,9 +290,24 @@ mod tests {
     fn line_ends_and_fields() {
         assert_eq!(data(b"\xef\xbb\xbfdata: a\r\rdata:b\n\ndata: c\r\n\r\n"), ["a", "b", "c"]);
         assert_eq!(data(b"data: a\ndata\ndata:  b\n\n"), ["a\n\n b"]);
-        assert_eq!(data(b": comment\n\nevent: x\n\ndata: 1\n\n"), ["1"]);
+        assert_eq!(data(b": comment\n\nevent: x\n\ndata: 1\n\n"), ["", "1"]);
         assert_eq!(data("data: \u{2028}\u{85}\n\n".as_bytes()), ["\u{2028}\u{85}"]);
         assert_eq!(data(b"data: not ended\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_field_is_data() {
+        assert_eq!(data(b"<h1>502</h1>\nBad: gateway\n\n"), ["<h1>502</h1>\nBad: gateway"]);
+        assert_eq!(data(b"\xef\xbb\xbfdata: a\n\n\0 data: b\n \nData: c\n\n : comment\n\n"), ["a", "b", "c"]);
+        assert_eq!(data(b"data: {\n \"a\":\ndata: {}\n}\n\n"), ["{\n \"a\":\n{}\n}"]);
+    }
+
+    #[test]
+    fn a_new_object_begins_a_new_event() {
+        let bytes = b"event: x\ndata: {\"a\":1}\nevent: y\ndata: ping\ndata: {}\ndata: [DONE]\n\n";
+        let found = events(&mut SseParser::default(), &[bytes]).unwrap();
+        let expected = [("x", "{\"a\":1}"), ("y", "ping"), ("", "{}"), ("", "[DONE]")];
+        assert_eq!(found, expected.map(|(kind, data)| (kind.into(), data.into(), String::new())));
     }
 
     #[test]
