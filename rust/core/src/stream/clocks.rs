@@ -3,8 +3,8 @@
 //! `connect` runs until the connection stands, `first_content` from there to the first content (so it
 //! covers a head that comes late), `between_content` from one content to the next, `total` over
 //! everything. Comments, empty deltas and role chunks reset nothing, as a proxy sends them for a model
-//! that hangs. Content and reasoning both count, and so does work that is no text. While the reader is paused by its own back-pressure
-//! only `total` runs.
+//! that hangs. Content and reasoning both count, and so does work that is no text. While the reader is
+//! paused by its own back-pressure only `total` runs.
 
 use super::error::{ErrorCode, StreamError};
 
