@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -14,6 +14,7 @@ TEXT = st.text(st.sampled_from([*"ab \n\t[m漢👍👩", "\u0301", "\u200d", "\x
 
 
 @given(st.lists(TEXT), st.integers(4, 30), st.integers(1, 6))
+@example(["\u200d\u200d漢", "[漢"], 4, 1)
 def test_pieces_wrap_as_the_whole(pieces: list[str], width: int, height: int) -> None:
     grown, text = Tail(), ""
     for piece in pieces:

@@ -86,15 +86,23 @@ def wrap(line: str, width: int) -> list[str]:
             row, used = row + " " * spaces, used + spaces
             continue
         for part in _parts(word, width):
-            size = cell_len(part)
-            if used + size > width:
+            # Joiners make widths of parts that do not add up.
+            if cell_len(row + part) > width:
                 rows.append(row.rstrip())
-                row, used = "", 0
-            row, used = row + part, used + size
+                row = ""
+            row += part
+            used = cell_len(row)
     return [*rows, row]
 
 
 def _parts(word: str, width: int) -> Iterator[str]:
     """Yield `word` in pieces that fit a row, without marks piled higher than anybody can see."""
     for part in [word] if cell_len(word) <= width else chop_cells(word, width):
-        yield part[: width * _MARKS_PER_CELL]
+        rest = part[: width * _MARKS_PER_CELL]
+        # Behind doubled joiners the pieces come out wider than was asked for.
+        while cell_len(rest) > width:
+            ends = (end for end in range(1, len(rest)) if cell_len(rest[:end]) <= width)
+            end = max(ends, default=1)
+            yield rest[:end]
+            rest = rest[end:]
+        yield rest
