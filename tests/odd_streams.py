@@ -528,6 +528,24 @@ ODD: list[Odd] = [
         "stop",
     ),
     Odd(
+        "the field's name again and again",
+        lambda p: [b"data: " * 100_000 + p.said("a"), p.said("b", "stop"), p.done],
+        "ab",
+        "stop",
+    ),
+    Odd(
+        "blank lines of data before the first event",
+        lambda p: [b"data: \n" * 10_000 + p.said("a"), p.said("b", "stop"), p.done],
+        "ab",
+        "stop",
+    ),
+    Odd(
+        "blanks before everything",
+        lambda p: [b" \n" * 10_000, p.said("a"), p.said("b", "stop"), p.done],
+        "ab",
+        "stop",
+    ),
+    Odd(
         "a completion as an event",
         lambda p: [raw(p.whole("all of it").decode()), p.done],
         "all of it",

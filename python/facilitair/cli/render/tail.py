@@ -78,12 +78,11 @@ def wrap(line: str, width: int) -> list[str]:
 
     The last one, which may grow, keeps its spaces at the end, also one that does not fit.
     """
-    rows, row, used = [], "", 0
+    rows, row = [], ""
     for word in _WORDS.findall(line):
         if word.isspace():
             # What does not fit goes with the row's end; one is kept, or a row that grows would forget its break.
-            spaces = min(cell_len(word), width - used) or 1
-            row, used = row + " " * spaces, used + spaces
+            row += " " * (min(cell_len(word), width - cell_len(row)) or 1)
             continue
         for part in _parts(word, width):
             # Joiners make widths of parts that do not add up.
@@ -91,7 +90,6 @@ def wrap(line: str, width: int) -> list[str]:
                 rows.append(row.rstrip())
                 row = ""
             row += part
-            used = cell_len(row)
     return [*rows, row]
 
 
@@ -100,9 +98,8 @@ def _parts(word: str, width: int) -> Iterator[str]:
     for part in [word] if cell_len(word) <= width else chop_cells(word, width):
         rest = part[: width * _MARKS_PER_CELL]
         # Behind doubled joiners the pieces come out wider than was asked for.
-        while cell_len(rest) > width:
-            ends = (end for end in range(1, len(rest)) if cell_len(rest[:end]) <= width)
-            end = max(ends, default=1)
+        while len(rest) > 1 and cell_len(rest) > width:
+            end = max((end for end in range(1, len(rest)) if cell_len(rest[:end]) <= width), default=1)
             yield rest[:end]
             rest = rest[end:]
         yield rest

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::delta::{Usage, cumulative};
-use super::json::{self, Bytes, Count, Lenient, Str, object};
+use super::json::{self, Bytes, Count, Lenient, Str, count, object};
 use super::refusal;
 
 /// What one event is to the reader.
@@ -162,7 +162,6 @@ object! { Details { "thinking_tokens" => thinking: Count, } }
 
 impl WireCounts<'_> {
     fn counts(&self) -> Counts {
-        let count = |count: &Option<Count>| count.as_ref().and_then(Count::value);
         Counts {
             input: count(&self.input),
             cache_read: count(&self.cache_read),
@@ -175,7 +174,6 @@ impl WireCounts<'_> {
 
 impl Metrics<'_> {
     fn counts(&self) -> Counts {
-        let count = |count: &Option<Count>| count.as_ref().and_then(Count::value);
         Counts {
             input: count(&self.input),
             cache_read: count(&self.cache_read),

@@ -19,6 +19,7 @@ use super::delta::{Delta, Deltas, Usage};
 use super::error::{ErrorCode, StreamError};
 use super::json;
 use super::openai::{self, Choice, Chunk, Message};
+use super::opening::{self, Opening};
 use super::refusal;
 use super::scrub::Scrubber;
 use super::sse::{Event, SseParser};
@@ -41,10 +42,6 @@ const DEFAULT_REASONS: [&str; 2] = ["stop", "end_turn"];
 const NO_REASONS: [&str; 3] = ["", "null", "none"];
 /// Names of events that only say that the connection lives.
 const SIGNS_OF_LIFE: [&str; 4] = ["ping", "keepalive", "keep-alive", "heartbeat"];
-/// How compressed bodies begin whose header does not say that they are.
-const MAGIC: [(&str, &[u8]); 4] =
-    [("gzip", b"\x1f\x8b"), ("zstd", b"\x28\xb5"), ("deflate", b"\x78\x9c"), ("deflate", b"\x78\xda")];
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug)]
 enum Body {
@@ -141,7 +138,7 @@ impl ChatDecoder {
         self.response.retry_after_s = head.retry_after_s();
         let encoding = head.encoding().map(str::to_owned);
         self.body = match (status, encoding) {
-            (200..=299, Some(encoding)) => return self.fail(compressed(&encoding), out),
+            (200..=299, Some(encoding)) => return self.fail(opening::compressed(&encoding), out),
             (200..=299, None) => Body::Opening(Vec::new()),
             (_, Some(_)) => return self.fail(head.error(status), out), // nobody could read why
             (_, None) => {
@@ -156,14 +153,15 @@ impl ChatDecoder {
     pub fn feed(&mut self, data: &[u8], now: Seconds, out: &mut Deltas) {
         let Body::Opening(held) = &mut self.body else { return self.body(data, now, out) };
         let first = [std::mem::take(held), data.to_vec()].concat();
-        match opening(&first) {
-            Opening::Unclear => *held = first,
-            Opening::Refused(error) => self.fail(error, out),
-            Opening::Body(body, from) => {
-                self.body = body;
-                self.body(&first[from..], now, out);
-            }
-        }
+        let body = opening::bare(&first);
+        self.body = match Opening::of(body) {
+            Opening::Unclear => return *held = body.to_vec(),
+            Opening::Compressed(encoding) => return self.fail(opening::compressed(encoding), out),
+            Opening::WebPage => return self.fail(opening::web_page(), out),
+            Opening::Json => Body::Json(Vec::new()),
+            Opening::Events => Body::Events(SseParser::default()),
+        };
+        self.body(body, now, out);
     }
 
     fn body(&mut self, data: &[u8], now: Seconds, out: &mut Deltas) {
@@ -284,37 +282,8 @@ impl ChatDecoder {
     }
 }
 
-/// What the first bytes of a body say that it is.
-enum Opening {
-    Unclear,
-    Refused(StreamError),
-    /// This, from there on.
-    Body(Body, usize),
-}
-
-fn opening(first: &[u8]) -> Opening {
-    let mut rest = first.trim_ascii_start();
-    rest = rest.strip_prefix(BOM).unwrap_or(rest).trim_ascii_start();
-    let from = first.len() - rest.len();
-    if let Some((name, _)) = MAGIC.iter().find(|(_, magic)| rest.starts_with(magic)) {
-        return Opening::Refused(compressed(name));
-    }
-    let may_become = |magic: &[u8]| magic.starts_with(rest);
-    match rest {
-        [b'{' | b'[', ..] => Opening::Body(Body::Json(Vec::new()), from),
-        [b'<', ..] => Opening::Refused(web_page()),
-        _ if may_become(BOM) || MAGIC.iter().any(|(_, magic)| may_become(magic)) => Opening::Unclear,
-        _ => Opening::Body(Body::Events(SseParser::default()), from),
-    }
-}
-
 fn broke_before_head() -> StreamError {
     StreamError::new(ErrorCode::ConnectFailed, "the connection ended before the response began")
-}
-
-fn web_page() -> StreamError {
-    let message = "the response is a web page where a completion was expected; check the URL";
-    StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) }
 }
 
 /// What came of reading one event.
@@ -346,9 +315,7 @@ impl Response {
 
     /// An event that is not what the protocol says: it is taken for what was meant, as far as that is clear.
     fn unread(&mut self, kind: &str, data: &str, error: &serde_json::Error, now: Seconds, out: &mut Deltas) {
-        if let Some(meant) = self.meant(data)
-            && self.read(kind, &meant, now, out).is_ok()
-        {
+        if self.reread(kind, data, now, out) {
             return;
         }
         // Some servers forget the blank lines between events, or the line ends, or send a list of them.
@@ -362,10 +329,16 @@ impl Response {
             if self.done {
                 return;
             }
-            if let Err(error) = self.read("", piece, now, out) {
-                self.unread("", piece, &error, now, out);
+            if let Err(error) = self.read("", piece, now, out)
+                && !self.reread("", piece, now, out)
+            {
+                self.unexpected(piece, &error, out);
             }
         }
+    }
+
+    fn reread(&mut self, kind: &str, data: &str, now: Seconds, out: &mut Deltas) -> bool {
+        self.meant(data).is_some_and(|meant| self.read(kind, &meant, now, out).is_ok())
     }
 
     /// What was meant by data that is not what the protocol says, where that can be known.
@@ -684,7 +657,9 @@ fn pieces(data: &str) -> Vec<&str> {
     for line in data.lines() {
         let mut rest = line.trim_ascii();
         while !rest.is_empty() {
-            rest = rest.strip_prefix("data:").unwrap_or(rest).trim_ascii();
+            while let Some(value) = rest.strip_prefix("data:") {
+                rest = value.trim_ascii_start();
+            }
             let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde::de::IgnoredAny>();
             let end = match values.next() {
                 Some(Ok(_)) if rest.starts_with(['{', '[']) => values.byte_offset(),
@@ -723,14 +698,6 @@ fn unexplained() -> StreamError {
 fn no_completion() -> StreamError {
     let error = StreamError::new(ErrorCode::Malformed, "the response is JSON but no completion");
     StreamError { retryable: false, ..error }
-}
-
-fn compressed(encoding: &str) -> StreamError {
-    let message = format!(
-        "the response is compressed ({encoding}), which nobody asked for: a proxy or gateway in front of the provider \
-         must not compress event streams"
-    );
-    StreamError { retryable: false, ..StreamError::new(ErrorCode::Malformed, message) }
 }
 
 /// Says where, never what: the event may hold anything.

@@ -13,6 +13,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+const EMPTY: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 /// Token counts that f64 holds exactly.
 const COUNTS: RangeInclusive<f64> = 0.0..=9e15;
 
@@ -127,8 +128,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
 /// A token count; some proxies write 12.0.
 pub(super) type Count = Lenient<f64>;
 
+/// The count of a field that may be absent.
+pub(super) fn count(field: &Option<Count>) -> Option<u64> {
+    field.as_ref().and_then(Count::value)
+}
+
 impl Count {
-    pub(super) fn value(&self) -> Option<u64> {
+    fn value(&self) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         self.0.filter(|count| COUNTS.contains(count)).map(|count| count as u64)
     }
@@ -136,8 +142,12 @@ impl Count {
 
 /// Whether a field holds anything at all; what is empty, whatever its type, is as good as absent.
 pub(super) fn is_empty(raw: &RawValue) -> bool {
-    const EMPTY: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
     EMPTY.contains(&raw.get())
+}
+
+/// The same of a value.
+pub(super) fn is_void(value: &Value) -> bool {
+    EMPTY.contains(&value.to_string().as_str())
 }
 
 /// A value of any shape; where the letter of JSON forbids it, what was meant, with U+FFFD for half a character.

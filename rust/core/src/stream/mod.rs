@@ -24,6 +24,7 @@ pub mod http;
 mod json;
 pub mod mux;
 mod openai;
+mod opening;
 pub mod push;
 mod refusal;
 mod scrub;

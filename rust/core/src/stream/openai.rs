@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::delta::Usage;
-use super::json::{self, Bytes, Count, Lenient, Str, object};
+use super::json::{self, Bytes, Count, Lenient, Str, count, is_void, object};
 
 /// US dollars that one response may cost.
 const COSTS: RangeInclusive<f64> = 0.0..=1e9;
@@ -31,6 +31,7 @@ object! {
         "error" => error: Raw<'a>,
         "object" => object: Raw<'a>,
         "type" => kind: Raw<'a>,
+        "stop_reason" => stop_reason: Raw<'a>,
         "success" => success: Raw<'a>,
         "base_resp" => base_resp: Raw<'a>,
     }
@@ -157,8 +158,11 @@ impl<'a> Chunk<'a> {
 
     /// Whether it is an event of an Anthropic message.
     pub(super) fn is_anthropic(&self) -> bool {
-        const KINDS: [&str; 3] = ["\"message\"", "\"message_start\"", "\"content_block_delta\""];
-        self.choices.is_none() && self.kind.is_some_and(|kind| KINDS.contains(&kind.get()))
+        let is_kind = |kind: &str| self.kind.and_then(word) == Some(kind);
+        self.choices.is_none()
+            && (is_kind("message_start")
+                || is_kind("content_block_delta")
+                || is_kind("message") && self.stop_reason.is_some())
     }
 }
 
@@ -250,7 +254,6 @@ fn text_of(value: &Value) -> String {
 impl WireUsage<'_> {
     /// The usage, or `None` where the object said nothing.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let count = |count: &Option<Count>| count.as_ref().and_then(Count::value);
         let input = count(&self.prompt).or(count(&self.input));
         let rest = || count(&self.total)?.checked_sub(input?);
         let cached = [&self.cache_hit, &self.cache_read, &self.cached];
@@ -442,17 +445,6 @@ fn tidy_part(part: &mut Value) -> Option<()> {
 fn keep_if(object: &mut Map<String, Value>, name: &str, is_kept: impl Fn(&Value) -> bool) {
     if object.get(name).is_some_and(|value| !is_kept(value)) {
         object.remove(name);
-    }
-}
-
-fn is_void(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(object) => object.is_empty(),
     }
 }
 

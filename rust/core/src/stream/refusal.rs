@@ -221,6 +221,7 @@ pub(super) fn reported(error: &Value, scrubber: &Scrubber) -> StreamError {
     }
     if failure.code == ErrorCode::ProviderError && (named_key || status.is_none() && has(&AUTH)) {
         failure.code = ErrorCode::AuthFailed;
+        failure.retryable = false;
     }
     if is_out_of_quota(error) {
         failure.retryable = false;

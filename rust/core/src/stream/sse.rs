@@ -14,7 +14,8 @@ use std::borrow::Cow;
 /// Largest event, in bytes: as large as a completion that is not streamed, which some gateways send as one event.
 pub const DEFAULT_LIMIT: usize = 8 << 20;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark in UTF-8.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 const FIELDS: [&str; 4] = ["data", "event", "id", "retry"];
 
 /// One dispatched event.
@@ -44,6 +45,8 @@ pub struct SseParser {
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    /// The first byte of the event's data that is not blank.
+    first: Option<u8>,
     kind: String,
     /// An `event:` line behind data: it names this event where a blank line follows, or else the next one.
     later_kind: Option<String>,
@@ -67,6 +70,7 @@ impl SseParser {
             line: Vec::new(),
             data: Vec::new(),
             has_data: false,
+            first: None,
             kind: String::new(),
             later_kind: None,
             id: String::new(),
@@ -181,7 +185,7 @@ impl SseParser {
         value: &[u8],
         sink: &mut impl FnMut(Event<'_>) -> bool,
     ) -> Result<bool, EventTooLarge> {
-        if self.has_data && begins_anew(self.data.trim_ascii(), value.trim_ascii()) {
+        if self.begins_anew(value.trim_ascii()) {
             let kind = self.later_kind.take();
             if !self.dispatch(sink) {
                 return Ok(false);
@@ -192,9 +196,22 @@ impl SseParser {
             self.data.push(b'\n');
         }
         self.has_data = true;
+        self.first = self.first.or_else(|| value.trim_ascii_start().first().copied());
         self.data.extend_from_slice(value);
         self.check(self.data.len())?;
         Ok(true)
+    }
+
+    /// Whether data cannot go on what is held: no JSON value has anything else behind its last bracket.
+    fn begins_anew(&self, data: &[u8]) -> bool {
+        let (Some(first), [next, ..]) = (self.first, data) else { return false };
+        let held = self.data.trim_ascii_end();
+        match (first, held.last()) {
+            _ if held == b"[DONE]" => true,
+            (b'{', Some(b'}')) | (b'[', Some(b']')) => !b",]}".contains(next),
+            (b'{' | b'[', _) => false,
+            _ => *next == b'{' || data == b"[DONE]",
+        }
     }
 
     /// A line that is no field as it stands.
@@ -231,6 +248,7 @@ impl SseParser {
         let go_on = is_nothing
             || sink(Event { kind: &self.kind, data: String::from_utf8_lossy(&self.data), id: &self.id });
         self.has_data = false;
+        self.first = None;
         self.data.clear();
         self.kind.clear();
         go_on
@@ -248,18 +266,6 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
             let value = &line[colon + 1..];
             (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
         }
-    }
-}
-
-/// Whether data cannot go on what is held: no JSON value has anything else behind its last bracket.
-fn begins_anew(held: &[u8], data: &[u8]) -> bool {
-    match (held, data) {
-        (_, []) => false,
-        (b"[DONE]", _) => true,
-        ([b'{', .., b'}'] | [b'[', .., b']'], [next, ..]) => !b",]}".contains(next),
-        ([b'{' | b'[', ..], _) => false,
-        (_, [b'{', ..] | b"[DONE]") => true,
-        _ => false,
     }
 }
 

@@ -37,15 +37,15 @@ const TROUBLE: [&str; 25] = [
     "<html",
     "<!doctype",
 ];
-/// Words with which servers say that they live or work.
+/// How messages begin that say that a server lives or works.
 const LIFE: [&str; 12] = [
     "keepalive",
     "keep-alive",
-    "keep_alive",
+    "keep alive",
     "ping",
     "pong",
     "heartbeat",
-    "alive",
+    "still alive",
     "processing",
     "loading",
     "waiting",
@@ -222,7 +222,8 @@ fn is_any(word: &str, words: &[&str]) -> bool {
 
 fn sounds_alive(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    LIFE.iter().any(|word| text.contains(word))
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    LIFE.iter().any(|words| text.trim_start().strip_prefix(words).is_some_and(ends))
 }
 
 fn sounds_bad(text: &str) -> bool {
@@ -262,6 +263,8 @@ mod tests {
             r#"{"success":false,"message":"m"}"#,
             r#"{"message":"Internal server error"}"#,
             r#"{"message":"m"}"#,
+            r#"{"message":"An issue came up while processing your request"}"#,
+            r#"{"message":"dropping you"}"#,
             r#"{"detail":"m"}"#,
             r#"{"detail":[{"loc":["body"],"msg":"m"}]}"#,
             r#"{"type":"about:blank","title":"Bad Gateway","status":502,"detail":"m"}"#,
