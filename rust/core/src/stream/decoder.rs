@@ -459,8 +459,8 @@ impl Response {
         self.envelope(chunk);
         for choice in chunk.choices() {
             // Some gateways send what is not streamed as one event, or repeat all of it in the last one.
-            let whole = choice.message.as_ref().filter(|_| !self.spoke);
-            let delta = choice.delta.as_ref().filter(|delta| whole.is_none() || !delta.says_nothing());
+            let whole = choice.message.as_deref().filter(|_| !self.spoke);
+            let delta = choice.delta.as_deref().filter(|delta| whole.is_none() || !delta.says_nothing());
             self.choice(choice, delta.or(whole), now, out);
         }
         self.finish_reason(chunk.finish_reason(), now);

@@ -13,6 +13,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::sse::text;
+
 const EMPTY: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 /// Token counts that f64 holds exactly.
 const COUNTS: RangeInclusive<f64> = 0.0..=9e15;
@@ -79,8 +81,8 @@ pub(super) struct Str<'a>(pub(super) Cow<'a, str>);
 impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(match Bytes::deserialize(deserializer)?.0 {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+            Cow::Borrowed(bytes) => text(bytes),
+            Cow::Owned(bytes) => Cow::Owned(text(&bytes).into_owned()),
         }))
     }
 }

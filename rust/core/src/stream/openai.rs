@@ -24,10 +24,10 @@ object! {
     /// One chunk of a stream, or a whole completion.
     Chunk {
         "choices" => choices: First<'a>,
-        "usage" => usage: Lenient<WireUsage<'a>>,
+        "usage" => usage: Lenient<Box<WireUsage<'a>>>,
         "model" => model: Str<'a>,
         "finish_reason" => finish_reason: Raw<'a>,
-        "x_groq" => x_groq: Lenient<Groq<'a>>,
+        "x_groq" => x_groq: Lenient<Box<Groq<'a>>>,
         "error" => error: Raw<'a>,
         "object" => object: Raw<'a>,
         "type" => kind: Raw<'a>,
@@ -40,7 +40,7 @@ object! {
 object! {
     /// <https://console.groq.com/docs/errors>: usage and errors beside the chunk.
     Groq {
-        "usage" => usage: Lenient<WireUsage<'a>>,
+        "usage" => usage: Lenient<Box<WireUsage<'a>>>,
         "error" => error: Raw<'a>,
     }
 }
@@ -50,11 +50,11 @@ type Raw<'a> = &'a RawValue;
 object! {
     Choice {
         "index" => index: Raw<'a>,
-        "delta" => delta: Message<'a>,
-        "message" => message: Message<'a>,
+        "delta" => delta: Box<Message<'a>>,
+        "message" => message: Box<Message<'a>>,
         "text" => text: Bytes<'a>,
         "finish_reason" => finish_reason: Str<'a>,
-        "usage" => usage: Lenient<WireUsage<'a>>,
+        "usage" => usage: Lenient<Box<WireUsage<'a>>>,
         "error" => error: Raw<'a>,
     }
 }
@@ -168,13 +168,16 @@ impl<'a> Chunk<'a> {
 
 impl<'a> Choice<'a> {
     fn number(&self) -> Option<usize> {
-        self.index?.get().trim_matches('"').trim_end_matches(".0").parse().ok()
+        match self.index?.get() {
+            "0" => Some(0),
+            other => other.trim_matches('"').trim_end_matches(".0").parse().ok(),
+        }
     }
 
     fn says_nothing(&self) -> bool {
         self.text.is_none()
             && self.finish_reason().is_none()
-            && [&self.delta, &self.message].into_iter().flatten().all(Message::says_nothing)
+            && [&self.delta, &self.message].into_iter().flatten().all(|message| message.says_nothing())
     }
 
     /// Why it ended; some write it into the delta.

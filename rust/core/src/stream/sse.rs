@@ -245,8 +245,7 @@ impl SseParser {
             self.kind = kind;
         }
         let is_nothing = !self.has_data && self.kind.is_empty();
-        let go_on = is_nothing
-            || sink(Event { kind: &self.kind, data: String::from_utf8_lossy(&self.data), id: &self.id });
+        let go_on = is_nothing || sink(Event { kind: &self.kind, data: text(&self.data), id: &self.id });
         self.has_data = false;
         self.first = None;
         self.data.clear();
@@ -257,6 +256,11 @@ impl SseParser {
     fn check(&self, size: usize) -> Result<(), EventTooLarge> {
         if size > self.limit { Err(EventTooLarge { limit: self.limit }) } else { Ok(()) }
     }
+}
+
+/// The usual case first: looking for what is wrong takes several times as long as seeing that nothing is.
+pub(super) fn text(data: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed)
 }
 
 fn split(line: &[u8]) -> (&[u8], &[u8]) {
