@@ -14,7 +14,10 @@ from facilitair.simulator.server import Simulator
 
 LIVENESS_S = 20.0
 KEY = "sk-live-0123456789abcdefghij"
-LONG = " ".join(f"Sentence number {number} of a text that goes on." for number in range(2000))
+LONG = "\n\n".join(
+    " ".join(f"Sentence number {number} of a text that goes on." for number in range(first, first + 5))
+    for first in range(0, 2000, 5)
+)
 
 
 @dataclass

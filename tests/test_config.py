@@ -60,7 +60,7 @@ class TestPrecedence:
         assert config.preset == "balanced"
         assert config.limits.max_cost is None
         assert (config.limits.max_interrupts, config.limits.max_rollbacks, config.limits.quorum) == (
-            2,
+            1,
             2,
             0.5,
         )

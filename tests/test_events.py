@@ -196,6 +196,7 @@ EVENTS: list[ev.AnyEvent] = [
     ev.TaskCompletedEvent(
         **stamp(24, 16.0),
         content="The answer",
+        artifacts=(ev.Artifact(name="a.py", agent="coder", chunk_id=CHUNK, start=4, end=10),),
         sections=(DESIGN,),
         points=(),
         ledger=(

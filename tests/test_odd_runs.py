@@ -103,8 +103,8 @@ def test_what_a_person_gets(odd: Odd, wire: Protocol) -> None:
         assert isinstance(got.end, ev.TaskErrorEvent)
         assert got.end.partial == odd.text
         assert odd.says in (state.error_message or "")
-        # What somebody has seen is not played again, and a reason other than "stop" would be the same again.
-        again = not odd.text and (odd.reason == "stop" if odd.reason else bool(odd.retryable is not False))
+        # What broke off in mid-text is continued once; a reason other than "stop" would be the same again.
+        again = odd.text or (odd.reason == "stop" if odd.reason else odd.retryable is not False)
         assert got.requests == (2 if again else 1)
 
 

@@ -22,7 +22,7 @@ def system_prompt(agent: AgentSpec, **roles: RoleConfig) -> str:
     asked: list[str] = []
 
     def text(prompt: Prompt) -> str:
-        asked.append(prompt.turns[0].content)
+        asked.append("\n".join(turn.content for turn in prompt.turns))
         return "Done."
 
     strategy = Strategy(

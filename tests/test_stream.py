@@ -263,7 +263,7 @@ def test_a_mistake_that_keeps_a_run_from_ending_in_order_ends_it_all_the_same(
 
 @pytest.mark.parametrize(
     ("limits", "reason"),
-    [(LimitsConfig(timeout=1.0), "deadline"), (LimitsConfig(max_tokens=700), "budget")],
+    [(LimitsConfig(timeout=1.0), "deadline"), (LimitsConfig(max_tokens=1000), "budget")],
 )
 def test_a_run_that_fails_leaves_no_chunk_running(limits: LimitsConfig, reason: str) -> None:
     """The house's smallest input: a time limit gave `task_error` while a chunk was still running."""

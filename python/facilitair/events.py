@@ -102,6 +102,17 @@ class LedgerEntry(_Value, frozen=True, kw_only=True):
     tier: Tier
 
 
+class Artifact(_Value, frozen=True, kw_only=True):
+    """A file of the answer: its name, and its content, code points `[start, end)` of the answer. `agent` and `chunk_id`
+    say whose it is, where it was taken over byte for byte."""
+
+    name: str
+    agent: str | None = None
+    chunk_id: str | None = None
+    start: int
+    end: int
+
+
 class Span(_Value, frozen=True, kw_only=True):
     """A change to text already shown: code points `[start, end)` of the original, what was, what is now, why."""
 
@@ -328,6 +339,7 @@ class TaskCompletedEvent(Event, frozen=True, kw_only=True, tag="task_completed")
     """The run ended with its answer. `degraded` names what was lost on the way; empty is a full result."""
 
     content: str
+    artifacts: tuple[Artifact, ...] = ()
     sections: tuple[SectionInfo, ...]
     points: tuple[Point, ...]
     ledger: tuple[LedgerEntry, ...]
@@ -424,6 +436,7 @@ class RunState(msgspec.Struct, kw_only=True):
     cost_usd: float | None = None
     models_used: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
     messages: list[str] = msgspec.field(default_factory=list)
     content: str = ""
     error_code: str | None = None

@@ -153,7 +153,7 @@ def _complete_task(state: ev.RunState, event: ev.TaskCompletedEvent) -> None:
     state.sections, state.points, state.ledger = event.sections, event.points, event.ledger
     state.confidence, state.usage, state.cost_usd = event.confidence, event.usage, event.cost_usd
     state.models_used, state.degraded = event.models_used, event.degraded
-    state.simulated = event.simulated
+    state.simulated, state.artifacts = event.simulated, event.artifacts
 
 
 def _fail_task(state: ev.RunState, event: ev.TaskErrorEvent) -> None:

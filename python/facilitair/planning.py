@@ -10,7 +10,7 @@ import msgspec
 
 from .config import find_role
 from .engine.graph import AgentSpec, Strategy
-from .engine.influence import SpacedPolicy
+from .engine.influence import ConcernedPolicy
 from .engine.plan import Plan, PlannedAgent
 from .engine.strategies import resolve_strategy
 from .errors import UsageError
@@ -84,7 +84,7 @@ def make_plan(request: RunRequest, catalog: Catalog) -> Plan:
         agents=agents,
         sections=request.sections,
         limits=config.limits,
-        policy=SpacedPolicy(max_interrupts=config.limits.max_interrupts),
+        policy=ConcernedPolicy(max_interrupts=config.limits.max_interrupts),
         notices=(*catalog.notices, *_stand_in(catalog, agents.values())),
     )
 

@@ -27,6 +27,11 @@ class Result(msgspec.Struct, frozen=True):
         }
 
     @property
+    def files(self) -> dict[str, str]:
+        """The files of the answer, fenced code that has a name: content by name."""
+        return {a.name: self.content[a.start : a.end] for a in self.state.artifacts}
+
+    @property
     def usage(self) -> ev.Usage:
         """Tokens of the whole run."""
         return self.state.usage or ev.Usage()

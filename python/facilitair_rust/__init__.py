@@ -1,6 +1,7 @@
 """The Rust core of Facilitair: token streams, their decoding, the text of a chunk, and embeddings."""
 
 from .facilitair_rust import (
+    Block,
     Boundary,
     ChatDecoder,
     ChunkText,
@@ -23,9 +24,10 @@ from .facilitair_rust import (
 )
 
 Delta = Content | Reasoning | Finished | Failed | Closed
-Segment = Text | Boundary | Control
+Segment = Text | Boundary | Block | Control
 
 __all__ = [
+    "Block",
     "Boundary",
     "ChatDecoder",
     "ChunkText",

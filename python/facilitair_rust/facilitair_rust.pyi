@@ -10,6 +10,7 @@ from numpy import float32
 from numpy.typing import NDArray
 
 __all__ = [
+    "Block",
     "Boundary",
     "ChatDecoder",
     "ChunkText",
@@ -294,7 +295,8 @@ class Text:
 
 @final
 class Boundary:
-    """A fragment `[start, end)` closed. `number` counts from 1 and is never reused in a chunk."""
+    """A fragment `[start, end)` closed. `number` counts from 1 and is never reused in a chunk. `forced`: it was cut
+    only because it was long; `in_code`: the code goes on in its fence."""
 
     __match_args__ = ("number", "start", "end")
     @property
@@ -303,6 +305,25 @@ class Boundary:
     def start(self) -> int: ...
     @property
     def end(self) -> int: ...
+    @property
+    def forced(self) -> bool: ...
+    @property
+    def in_code(self) -> bool: ...
+
+@final
+class Block:
+    """A block `[start, end)` closed, and what follows begins the next. What is no heading starts at `body`; `kind` is
+    "heading" (nothing else stands in it), "prose", "list", "table" or "code"."""
+
+    __match_args__ = ("start", "body", "end", "kind")
+    @property
+    def start(self) -> int: ...
+    @property
+    def body(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def kind(self) -> Literal["heading", "prose", "list", "table", "code"]: ...
 
 @final
 class Control:
@@ -314,7 +335,7 @@ class Control:
     @property
     def rest(self) -> str: ...
 
-_Segment = Text | Boundary | Control
+_Segment = Text | Boundary | Block | Control
 
 @final
 class ChunkText:
@@ -322,8 +343,11 @@ class ChunkText:
 
     def __new__(cls, nonce: str, verbs: Sequence[str]) -> Self: ...
     def feed(self, text: str) -> list[_Segment]: ...
+    def insert(self, piece: str) -> list[_Segment]: ...
     def truncate(self, keep: int) -> None: ...
     def flush(self) -> list[_Segment]: ...
+    @property
+    def open_fence(self) -> str | None: ...
     @property
     def text(self) -> str: ...
     def __len__(self) -> int: ...

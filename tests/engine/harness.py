@@ -92,16 +92,14 @@ def chain(
     )
 
 
-def says(
-    text: str | Callable[[Prompt], str], *, ttft_s: float = 0.4, tokens_per_s: float = 80.0, overlap: int = 0
-) -> Script:
+def says(text: str | Callable[[Prompt], str], *, ttft_s: float = 0.4, tokens_per_s: float = 80.0) -> Script:
     """Return a script that says `text`."""
-    return Script(text=text, ttft_s=ttft_s, tokens_per_s=tokens_per_s, overlap=overlap)
+    return Script(text=text, ttft_s=ttft_s, tokens_per_s=tokens_per_s)
 
 
 def sentences(name: str, count: int) -> str:
-    """Return a text of `count` fragments."""
-    return " ".join(f"This is sentence number {i} of {name} with some words." for i in range(1, count + 1))
+    """Return a text of `count` fragments, each of them a block."""
+    return "\n\n".join(f"This is sentence number {i} of {name} with some words." for i in range(1, count + 1))
 
 
 def play(

@@ -193,9 +193,18 @@ def test_what_a_turn_reads_and_has_not_seen() -> None:
     write(a, "One. Two.")
     write(b, "Three.")
     assert agenda.unseen(c) == ["task/a.1#1", "task/a.1#2", "task/b.1#1"]
-    c.expose(["task/a.1#1"])
+    c.expose(["task/a.1#1"], {})
     assert agenda.unseen(c) == ["task/a.1#2", "task/b.1#1"]
     assert agenda.unseen(a) == []
+
+
+def test_fragments_are_read_by_name() -> None:
+    agenda = begun(graph("ab"))
+    a, b = (agenda.turns[f"task/{n}.1"] for n in "ab")
+    write(a, "One. Two.")
+    write(b, "Three.")
+    assert agenda.texts(["task/a.1#2", "task/b.1#1", "task/a.1#1"]) == ["Two.", "Three.", "One. "]
+    assert agenda.texts([]) == []
 
 
 def test_everything_that_can_be_read_has_a_name() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -166,6 +166,9 @@ class Broken:
     """A policy with a mistake in it."""
 
     def interrupts(self, situation: Situation) -> bool:
+        raise ZeroDivisionError
+
+    def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:
         raise ZeroDivisionError
 
 

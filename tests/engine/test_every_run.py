@@ -19,6 +19,7 @@ from facilitair.config import LimitsConfig, PriceConfig, ProviderConfig
 from facilitair.engine.graph import EdgeKind, Loop, SynthesisTiming
 from facilitair.options import RunOptions
 from facilitair.simulator.brain import Script
+from facilitair.simulator.manners import MANNERS
 from facilitair.simulator.prompt import Prompt
 
 from .counting import counted, most_open
@@ -82,7 +83,8 @@ RESTS = (
 )
 line = st.one_of(st.sampled_from(TEXTS), st.text(alphabet="ab .\n`@é🦀\u2028\r\x85", max_size=12))
 control = st.tuples(
-    st.sampled_from(["retract", "retract", "object", "verdict", "section"]), st.sampled_from(RESTS)
+    st.sampled_from(["retract", "retract", "object", "verdict", "section", "done", "add"]),
+    st.sampled_from(RESTS),
 )
 part = st.one_of(line, line, line, control)
 
@@ -108,7 +110,8 @@ def scripts(draw: st.DrawFn) -> Script:
         text=text,
         ttft_s=draw(st.sampled_from([0.0, 0.3, 3.0])),
         tokens_per_s=draw(st.sampled_from([5.0, 80.0, 1000.0])),
-        overlap=draw(st.sampled_from([0, 15])),
+        reasoning=draw(st.sampled_from(["", "Let me think. "])),
+        manners=draw(st.sampled_from([(), (), ("moody",), *[(name,) for name in MANNERS]])),
         usage=draw(st.booleans()),
     )
 

@@ -11,7 +11,7 @@ from facilitair import AgentSpec, Client, Config, Edge, Strategy
 from facilitair import events as ev
 from facilitair.clock import VirtualClock
 from facilitair.config import LimitsConfig
-from facilitair.engine.influence import Situation, SpacedPolicy
+from facilitair.engine.influence import ConcernedPolicy, Situation
 from facilitair.simulator.brain import Brain
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.script import ScriptTransport
@@ -117,24 +117,26 @@ def test_a_run_without_a_quorum_fails_with_what_there_is() -> None:
     assert last.partial
 
 
-class CutsTheSecond(Brain):
-    """Cuts the second answer of the synthesizer in mid-text."""
+class CutsAllButTheFirst(Brain):
+    """Cuts every answer of the synthesizer but the first in mid-text."""
 
     asked = 0
 
     def reply_to(self, body: bytes) -> Reply | Refusal:
         name = b'"model":"synthesizer"'
         self.asked += name in body
-        if self.asked == 2:
+        if self.asked > 1:
             body = body.replace(name, b'"model":"synthesizer+cut=0.5"')
         return super().reply_to(body)
 
 
 def test_a_synthesis_stands_when_its_last_addition_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "Brain", CutsTheSecond)
+    monkeypatch.setattr(harness, "Brain", CutsAllButTheFirst)
 
     def synthesis(prompt: Prompt) -> str:
-        return f"{prompt.own} And an addition, long enough." if prompt.own else "The answer. All of it."
+        more = "it is long enough, and more than that, and does not end " * 4
+        addition = f" And an addition, which is long enough to be told from the beginning. But {more}"
+        return f"{prompt.own.rstrip()}{addition if prompt.own else ''}" or "The answer. All of it."
 
     config = Config(limits=LimitsConfig(max_interrupts=0))
     played = play(
@@ -142,9 +144,10 @@ def test_a_synthesis_stands_when_its_last_addition_is_cut(monkeypatch: pytest.Mo
     )
     last = played.last
     assert isinstance(last, ev.TaskCompletedEvent)
-    assert "last addition was cut" in played.said()
     assert last.content.startswith("The answer. All of it.\n\nAnd an")
-    assert not last.content.endswith("long enough.")
+    assert "But" not in last.content
+    assert len(last.degraded) == 1
+    assert "synthesizer on task" in last.degraded[0]
 
 
 def test_many_agents_that_fail_among_many_that_read_them_are_no_burden() -> None:
@@ -200,10 +203,10 @@ def test_a_run_whose_models_were_replaced_by_the_simulator_says_so_at_its_end() 
 
 
 def test_a_mistake_of_ours_ends_the_events_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: SpacedPolicy, __: Situation) -> bool:
+    def broken(_: ConcernedPolicy, __: Situation) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(SpacedPolicy, "interrupts", broken)
+    monkeypatch.setattr(ConcernedPolicy, "interrupts", broken)
     events: list[ev.AnyEvent] = []
     with pytest.raises(ZeroDivisionError):
         play(

@@ -1,143 +1,216 @@
-"""Live edges: a reader starts on the first fragments, is shown the rest, and loses or repeats none of its own text."""
+"""Live edges: who reads begins on ground, is told what concerns it, and loses or repeats none of its own text."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
-from facilitair import Config, Edge
+from facilitair import Config, Edge, Strategy
 from facilitair import events as ev
-from facilitair.config import LimitsConfig
-from facilitair.engine.influence import Situation, SpacedPolicy
+from facilitair.config import LimitsConfig, ProviderConfig
+from facilitair.engine.influence import ConcernedPolicy, Overlap, Situation
 from facilitair.simulator.brain import Script
+from facilitair.simulator.manners import MANNERS
 from facilitair.simulator.prompt import Prompt
 
-from .harness import apart, chain, play, says, sentences
+from .harness import Played, apart, chain, play, says, sentences
 
-AGENTS = ("a", "b", "c", "d", "e")
-
-
-@pytest.mark.parametrize("option", ["", "+resume"])
-@pytest.mark.parametrize("overlap", [0, 24])
-def test_a_continued_text_is_whole(option: str, overlap: int) -> None:
-    scripts = {n: says(sentences(n, 30), overlap=overlap) for n in (*AGENTS[:3], "synthesizer")}
-    graph = chain(*AGENTS[:3])
-    agents = tuple(replace(a, model=f"simulator/{a.name}{option}") for a in graph.agents)
-    played = play(scripts, strategy=replace(graph, agents=agents))
-    for name in AGENTS[:3]:
-        assert played.text(name) == sentences(name, 30)
-    tiers = {
-        e.tier
-        for e in played.of(ev.AgentReactionEvent)
-        if e.action == "continues" and e.agent != "synthesizer"
-    }
-    assert tiers == {"resume" if option else "prefill"}
+PEER = "\n\n".join(
+    f"The port of service{n} is {8000 + n}, and `load_{n}` opens it with the settings of the host."
+    for n in range(12)
+)
 
 
-@pytest.mark.parametrize("option", ["", "+resume"])
-def test_a_continuation_keeps_its_indents(option: str) -> None:
-    points = "".join(f"- Point {i}:\n    - its detail, number {i}\n" for i in range(40))
-    by_line = Script(
-        text=points, tokens_per_s=4.0, split=lambda text: text.splitlines(keepends=True) if text else []
-    )
-    strategy = replace(apart(a="a", b=f"b{option}"), edges=(Edge("a", "b", "live"),))
-    scripts = {"a": says(sentences("a", 60)), "b": by_line, "synthesizer": says("Done.")}
-    played = play(scripts, strategy=strategy)
-    assert any(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
-    assert played.text("b") == points
+def own_text(parts: int = 8) -> str:
+    """Return a text of prose, lists and code that the peer's concerns."""
+    blocks: list[str] = []
+    for n in range(parts):
+        blocks.append(f"## Part {n}")
+        blocks.append(
+            f"Here service{n} opens its port {9000 + n}, and `open_{n}` loads the settings of the host."
+        )
+        if n % 2:
+            opens = f"def open_{n}(host):\n    port = {9000 + n}\n    return host, port"
+            body = f"{opens}\n\n\ndef close_{n}(host):\n    return None"
+            blocks.append(f"```python\n{body}\n```")
+        else:
+            blocks.append(f"- item {n} one\n- item {n} two")
+    return "\n\n".join(blocks)
 
 
-def test_every_reader_is_shown_everything_before_it_ends() -> None:
-    played = play({n: says(sentences(n, 20)) for n in (*AGENTS, "synthesizer")}, strategy=chain(*AGENTS))
-    reactions = played.of(ev.AgentReactionEvent)
-    for source, reader in pairwise(AGENTS):
-        shown = {f for e in reactions if e.agent == reader for f in e.because}
-        assert shown == {f.id for f in played.state.chunks[f"task/{source}.1"].fragments}
-    shown = {f for e in reactions if e.agent == "synthesizer" for f in e.because}
-    assert {f.partition(".")[0] for f in shown} == {f"task/{a}" for a in AGENTS}
+def told(name: str, text: str | None = None, interrupts: int = 3, **script: object) -> Played:
+    """Play an author of that name whom a peer's news concerns."""
+    strategy = replace(apart(a="a", b=name), edges=(Edge("a", "b", "live"),))
+    own = Script(text=own_text() if text is None else text, reasoning="Hm. " * 5, **script)  # type: ignore[arg-type]
+    scripts = {"a": says(PEER), "b": own, "synthesizer": says("Done.")}
+    return play(scripts, strategy=strategy, config=Config(limits=LimitsConfig(max_interrupts=interrupts)))
 
 
-def test_interruptions_are_few() -> None:
-    played = play({n: says(sentences(n, 60)) for n in ("a", "b", "synthesizer")}, strategy=chain("a", "b"))
-    continued = [e for e in played.of(ev.AgentReactionEvent) if e.agent == "b" and e.action == "continues"]
-    assert 1 <= len(continued) <= 3  # two interruptions and the closing update
-
-
-def test_balanced_reaches_three_quarters_of_the_bound() -> None:
-    # 0.4 s to the first token and 80 tokens a second; a sentence of some 20 words takes 0.25 s
-    fragments = 40
-    names = (*AGENTS, "synthesizer")
-    longer = " words, and it goes on for a while, as sentences in technical prose often do."
-    scripts = {n: says(sentences(n, fragments).replace(" words.", longer)) for n in names}
-    live = play(scripts, strategy=chain(*AGENTS))
-    after = play(scripts, strategy=chain(*AGENTS, kind="after", synthesis="section"))
-    for name in AGENTS:
-        assert len(live.state.chunks[f"task/{name}.1"].fragments) == fragments
-    for name in AGENTS[1:]:
-        assert any(e.agent == name and e.action == "continues" for e in live.of(ev.AgentReactionEvent))
-    agents = len(AGENTS)
-    bound = agents * fragments / (fragments + agents - 1)
-    speed_up = after.of(ev.ChunkCompletedEvent)[-1].ts / live.of(ev.ChunkCompletedEvent)[-1].ts
-    assert speed_up >= 0.75 * bound
+def interruptions(played: Played) -> int:
+    return sum(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
 
 
 @pytest.mark.parametrize("option", ["", "+resume"])
-def test_a_control_line_that_an_interruption_cuts_is_written_anew(option: str) -> None:
+@pytest.mark.parametrize("manner", ["", *(f"+{name}" for name in MANNERS), "+contentx1", "+moody"])
+def test_a_text_that_was_interrupted_is_whole_in_every_manner(manner: str, option: str) -> None:
+    played = told(f"b{manner}{option}")
+    assert interruptions(played)
+    assert played.text("b") == own_text()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ()
+
+
+@pytest.mark.parametrize(("manner", "words"), [("answersx9", 12), ("contentx9", 3)])
+def test_a_remark_that_comes_twice_stays_a_block_of_its_own(manner: str, words: int) -> None:
+    played = told(f"b+{manner}+resume", interrupts=1)
+    text = played.text("b")
+    assert own_text().startswith(text[: text.rindex("\n\n")].rstrip())
+    assert len(text.rpartition("\n\n")[2].split()) >= words
+
+
+@pytest.mark.parametrize("option", ["", "+resume"])
+@pytest.mark.parametrize("manner", ["emptyx99", "echox99"])
+def test_who_will_not_go_on_is_named(manner: str, option: str) -> None:
+    if manner.startswith("echo") and not option:
+        return  # in place there is nothing to repeat
+    played = told(f"b+{manner}{option}")
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert [loss for loss in played.last.degraded if loss.startswith("b on task")]
+
+
+@pytest.mark.parametrize("option", ["", "+resume"])
+@pytest.mark.parametrize("share", ["0.2", "0.5", "0.8"])
+def test_a_stream_that_breaks_in_mid_text_is_continued_once(share: str, option: str) -> None:
+    played = told(f"b+cutx1={share}{option}", interrupts=0)
+    assert played.text("b") == own_text()
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.degraded == ()
+
+
+@pytest.mark.parametrize("option", ["", "+resume"])
+def test_a_control_line_that_an_interruption_cuts_off_is_written_anew(option: str) -> None:
     def text(prompt: Prompt) -> str:
-        line = f"\n@@{prompt.nonce} object task/a.1#1 because of a reason that takes many words to say\n"
-        return "".join(f"Sentence {i} is here.{line}" for i in range(40))
+        line = f"\n@@{prompt.nonce} object task/a.1#1 because of a reason that takes many words\n\n"
+        return "".join(f"The port of service{n} is {9000 + n}, of the host.{line}" for n in range(40))
 
-    strategy = apart(a="a", b=f"b{option}")
-    strategy = replace(strategy, edges=(Edge("a", "b", "live"),))
-    played = play(
-        {"a": says(sentences("a", 60)), "b": says(text), "synthesizer": says("Done.")}, strategy=strategy
-    )
-    assert any(e.agent == "b" and e.action == "continues" for e in played.of(ev.AgentReactionEvent))
+    strategy = replace(apart(a="a", b=f"b{option}"), edges=(Edge("a", "b", "live"),))
+    played = play({"a": says(PEER), "b": says(text), "synthesizer": says("Done.")}, strategy=strategy)
+    assert interruptions(played)
     assert "@@" not in played.text("b")
     assert "because" not in played.text("b")
 
 
-def test_a_text_that_was_cut_stays_known_as_cut_after_the_closing_update() -> None:
-    strategy = replace(apart(a="a", b="b+lengthx1=0.5"), edges=(Edge("a", "b", "live"),))
-    scripts = {"a": says(sentences("a", 30)), "b": says(sentences("b", 6)), "synthesizer": says("Done.")}
-    played = play(scripts, strategy=strategy, config=Config(limits=LimitsConfig(max_interrupts=0)))
-    assert len(played.prompts("b+lengthx1=0.5")) == 2  # the second is the closing update
-    reasons = {e.agent: e.finish_reason for e in played.of(ev.ChunkCompletedEvent)}
-    assert reasons == {"a": "stop", "b": "length"}
-    assert isinstance(played.last, ev.TaskCompletedEvent)
-    assert played.last.degraded == ("b on task: cut by its model's length limit",)
+def test_nobody_begins_on_a_heading() -> None:
+    heads = "# A long title of the whole\n\n## And one of its first part\n\n"
+    scripts = {"a": says(heads + sentences("a", 12)), "b": says("B."), "synthesizer": says("Done.")}
+    played = play(scripts, strategy=chain("a", "b"))
+    (prompt, *_) = played.prompts("b")
+    quoted = prompt.partition("begin: the coder a wrote")[2].partition(" end\n")[0]
+    prose = [line for line in quoted.splitlines()[1:] if "#" not in line.partition("] ")[2][:1]]
+    assert len("".join(prose)) >= 200
+    assert "still being written" in quoted
+
+
+def test_a_short_text_is_ground_when_it_has_ended() -> None:
+    played = play(
+        {"a": says("Short."), "b": says("B."), "synthesizer": says("Done.")}, strategy=chain("a", "b")
+    )
+    (prompt, *_) = played.prompts("b")
+    assert ", complete\n[#1] Short." in prompt
+
+
+def reviewed(text: str, **config: object) -> Played:
+    agents = chain("a", "r").agents
+    strategy = Strategy(
+        name="review",
+        agents=(agents[0], replace(agents[1], role="reviewer")),
+        edges=(Edge("a", "r", "live"),),
+        synthesizer=chain("a").synthesizer,
+    )
+    review = says(lambda p: f"I have read {len(p.peers)}.\n@@{p.nonce} verdict approve so it is\n")
+    return play(
+        {"a": says(text), "r": review, "synthesizer": says("Done.")},
+        strategy=strategy,
+        config=Config(**config),  # type: ignore[arg-type]
+    )
+
+
+def test_a_verdict_counts_when_all_that_it_is_on_was_there_and_seen() -> None:
+    played = reviewed(sentences("a", 40))
+    first, last = played.prompts("r")
+    assert "still being written" in first
+    assert " verdict approve" not in first
+    assert "sentence number 40 of a" in last
+    said = [e.ts for e in played.of(ev.SystemMessageEvent) if "r's verdict on task: approve" in e.message]
+    ended = played.completed("a").ts
+    assert len(said) == 1
+    assert said[0] > ended
+    assert "**So far:** approve" in played.text("r")
+    assert played.text("r").endswith("**Verdict:** approve so it is\n\n")
+
+
+def test_a_reviewer_that_thinks_reads_what_has_ended() -> None:
+    thinks = {"simulator": ProviderConfig(reasoning=("r",))}
+    played = reviewed(sentences("a", 40), providers=thinks)
+    (prompt,) = played.prompts("r")
+    assert ", complete\n" in prompt
 
 
 # --- the policy alone ----------------------------------------------------------------------------------------------
 
 
-def interrupted(pending: int, *, interrupts: int = 0, own_since: int = 9, complete: bool = False) -> bool:
-    """Whether the policy, which has two interruptions, stops an author there."""
-    situation = Situation(interrupts=interrupts, pending=pending, complete=complete, own_since=own_since)
-    return SpacedPolicy(max_interrupts=2).interrupts(situation)
+def situation(
+    news: str, own: str, *, interrupts: int = 0, own_since: int = 9, reasons: bool = False
+) -> Situation:
+    return Situation(interrupts, own_since, reasons, [news], [own])
 
 
-def test_each_interruption_takes_twice_the_news_of_the_one_before() -> None:
-    assert [interrupted(n) for n in (0, 5, 6, 7)] == [False, False, True, True]
-    assert [interrupted(n, interrupts=1) for n in (6, 11, 12)] == [False, False, True]
+POLICY = ConcernedPolicy(max_interrupts=1)
 
 
-def test_when_it_has_interrupted_often_enough_it_does_no_more() -> None:
-    assert not interrupted(1000, interrupts=2)
-    assert not interrupted(1000, interrupts=2, complete=True)
+@pytest.mark.parametrize(
+    ("news", "own"),
+    [
+        ("Each owner may keep 50 links at most.", "An owner may keep 20 links at most in the table."),
+        ("The links of an owner never expire.", "The links of an owner expire after a while."),
+        ("Links of an owner stand in `owner_links`.", "The links of an owner stand in `links_table`."),
+        ("Setiap pengguna boleh menyimpan 50 tautan.", "Setiap pengguna boleh menyimpan 20 tautan saja."),
+        ("Tautan pengguna tidak kedaluwarsa sama sekali.", "Tautan pengguna kedaluwarsa setelah sama waktu."),
+        (
+            "Die Links eines Nutzers verfallen nicht mehr.",
+            "Die Links eines Nutzers verfallen nach einem Jahr.",
+        ),
+        ("用户的链接最多保存50条记录。", "用户的链接最多保存20条记录。"),
+        ("用户的链接不会过期失效。", "用户的链接会过期失效。"),
+    ],
+)
+def test_news_that_changes_what_was_written_is_told(news: str, own: str) -> None:
+    assert POLICY.interrupts(situation(news, own))
 
 
-def test_an_author_that_was_just_shown_something_is_left_alone() -> None:
-    assert [interrupted(1000, own_since=n) for n in (0, 2, 3)] == [False, False, True]
+@pytest.mark.parametrize(
+    ("news", "own"),
+    [
+        ("Each owner may keep 20 links at most.", "An owner may keep 20 links at most in the table."),
+        ("Error pages are rendered by the proxy.", "An owner may keep 20 links at most in the table."),
+        ("Use 3 colours and never more on the page.", "An owner may keep 20 links at most in the table."),
+        ("", "An owner may keep 20 links."),
+    ],
+)
+def test_news_about_something_else_and_the_same_again_wait(news: str, own: str) -> None:
+    assert not POLICY.interrupts(situation(news, own))
+    assert not POLICY.concerns([news], [own])
 
 
-def test_the_last_news_is_shown_however_little_it_is() -> None:
-    assert interrupted(1, complete=True)
-    assert not interrupted(0, complete=True)
+def test_nobody_is_interrupted_too_often_too_soon_or_where_thinking_begins_anew() -> None:
+    news, own = "Each owner may keep 50 links at most.", "An owner may keep 20 links at most in the table."
+    assert [POLICY.interrupts(situation(news, own, interrupts=n)) for n in (0, 1)] == [True, False]
+    assert [POLICY.interrupts(situation(news, own, own_since=n)) for n in (0, 1, 2)] == [False, False, True]
+    assert not POLICY.interrupts(situation(news, own, reasons=True))
+    assert not ConcernedPolicy(max_interrupts=0).interrupts(situation(news, own))
+    assert POLICY.concerns([news], [own])
 
 
-def test_a_policy_may_never_interrupt() -> None:
-    situation = Situation(interrupts=0, pending=1000, complete=True, own_since=1000)
-    assert not SpacedPolicy(max_interrupts=0).interrupts(situation)
+def test_likeness_is_a_share_of_the_words() -> None:
+    assert Overlap().alike("the owner keeps many links", "owner and links which he keeps")
+    assert not Overlap().alike("links", "links")

@@ -136,7 +136,7 @@ def test_the_partial_answer_is_what_was_shown() -> None:
         if isinstance(event, ev.SynthesisCompletedEvent):
             run.cancel("enough")
 
-    synthesizer = replace(harness.SYNTHESIZER, model="simulator/synthesizer+cutx1=0.2")
+    synthesizer = replace(harness.SYNTHESIZER, model="simulator/synthesizer+cutx2=0.2")
     strategy = replace(apart(a="a"), synthesizer=synthesizer, synthesis="section")
     scripts = {"a": says(text), "synthesizer": says(sentences("synthesizer", 10))}
     played = play(scripts, strategy=strategy, sections=["One", "Two"], look=look)

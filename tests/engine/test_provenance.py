@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
-from facilitair.engine.provenance import Cut, Exposure, Provenance, cascade, source_of
+from facilitair.engine.provenance import (
+    Cut,
+    Exposure,
+    Glimpse,
+    Part,
+    Provenance,
+    cascade,
+    source_of,
+)
 
 from .histories import Chunks, chunk, fragments_of, named
 
@@ -67,7 +76,6 @@ def check_counts(chunks: Chunks) -> None:
     for reader in chunks.values():
         for source in chunks.values():
             unseen = reader.unseen(source)
-            assert reader.count_unseen(source) == len(unseen)
             assert unseen == [f for f in source.fragments if not reader.was_shown(f)]
 
 
@@ -143,3 +151,70 @@ def test_the_innocent_stay_shown_after_a_cut() -> None:
     assert reader.exposures == [Exposure(0, ("a#1",)), Exposure(10, ("c#1",))]
     assert reader.was_shown("c#1")
     assert not reader.was_shown("a#2")
+
+
+def test_what_a_cap_hid_is_neither_shown_nor_asked_for_again() -> None:
+    source, reader = chunk("a", [10, 20, 30]), Provenance("b")
+    reader.expose(0, ("a#1",), {"a": Glimpse("still being written", ("a#2",))})
+    assert reader.unseen(source) == ["a#3"]
+    assert not reader.was_shown("a#2")
+    assert reader.shown_as("#2") == ()
+    assert reader.clean_prefix(frozenset({"a#2"})) is None
+    reader.hide_last()
+    assert reader.unseen(source) == ["a#1", "a#2", "a#3"]
+
+
+def test_how_a_source_stood_is_known_after_a_cut() -> None:
+    stood = {"a": Glimpse("broken off", ("a#2",))}
+    source, reader = chunk("a", [10, 20, 30]), chunk("b", [10, 20])
+    reader.expose(12, ("a#1", "a#3"), stood)
+    reader.cut(10, frozenset({"a#3"}))
+    assert reader.exposures == [Exposure(10, ("a#1",), stood)]
+    assert reader.unseen(source) == ["a#3"]
+
+
+def test_only_news_can_be_hidden_from_who_has_begun() -> None:
+    reader = Provenance("b")
+    reader.expose(0, ("a#1",))
+    assert not reader.hide_news(0)  # it began on that
+    assert not reader.hide_news(10)
+    reader.expose(10, ("a#2",))
+    assert not reader.hide_news(9)
+    assert reader.hide_news(10)
+    assert not reader.hide_news(10)
+    assert reader.exposures == [Exposure(0, ("a#1",))]
+
+
+def test_a_text_ends_where_a_whole_fragment_does() -> None:
+    author = Provenance("a")
+    author.add(1, 0, 10)
+    author.add(2, 10, 20, whole=False)
+    author.add(3, 20, 30)
+    assert [author.whole_end(place) for place in (9, 10, 25, 30, 99)] == [0, 10, 10, 30, 30]
+    author.expose(25, ("b#1",))
+    assert author.clean_prefix(frozenset({"b#1"})) == 10
+
+
+@pytest.mark.parametrize(
+    ("parts", "ground", "review"),
+    [
+        ([], False, False),
+        ([Part(300, 0, code=False)], False, False),  # a heading
+        ([Part(199, 199, code=False)], False, False),
+        ([Part(200, 200, code=False)], True, False),
+        ([Part(200, 200, code=True)], True, True),
+        ([Part(100, 100, code=True)], False, False),
+        ([Part(300, 300, code=False), Part(310, 0, code=False), Part(400, 90, code=False)], True, False),
+        ([Part(100, 100, code=False), Part(150, 50, code=False), Part(200, 50, code=False)], True, True),
+    ],
+)
+def test_readers_begin_on_whole_blocks_that_say_enough(parts: list[Part], ground: bool, review: bool) -> None:
+    author = Provenance("a", parts=parts)
+    assert (author.offers_ground(review=False), author.offers_ground(review=True)) == (ground, review)
+
+
+def test_ground_that_is_taken_back_is_none() -> None:
+    author = Provenance("a", parts=[Part(150, 150, code=False), Part(300, 150, code=True)])
+    author.cut(299, frozenset())
+    assert author.parts == [Part(150, 150, code=False)]
+    assert not author.offers_ground(review=False)

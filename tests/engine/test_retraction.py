@@ -13,7 +13,7 @@ from facilitair.config import LimitsConfig
 from facilitair.simulator.brain import Script
 from facilitair.simulator.prompt import Prompt
 
-from .harness import SYNTHESIZER, apart, chain, play, says, sentences
+from .harness import SYNTHESIZER, chain, play, says, sentences
 
 
 def withdrawing(name: str, fragment: int, before: int, after: int) -> Script:
@@ -28,7 +28,7 @@ def withdrawing(name: str, fragment: int, before: int, after: int) -> Script:
 
 def test_an_author_goes_on_from_the_clean_prefix() -> None:
     played = play({"a": withdrawing("a", 2, 3, 2), "synthesizer": says("Done.")}, strategy=chain("a"))
-    assert played.text("a") == sentences("a", 1) + " " + sentences("a mended", 2)
+    assert played.text("a") == f"{sentences('a', 1)}\n\n{sentences('a mended', 2)}"
     retracted = played.of(ev.FragmentsRetractedEvent)[0]
     assert (retracted.cause, retracted.root, retracted.reason) == ("withdrawn", "task/a.1#2", "it was wrong")
     assert retracted.fragments == ("task/a.1#2", "task/a.1#3")
@@ -67,25 +67,30 @@ def test_only_own_fragments_can_be_taken_back() -> None:
     assert played.text("a") == sentences("a", 5)
 
 
-def test_after_too_many_rollbacks_a_chunk_closes_at_its_clean_prefix() -> None:
-    def fickle(prompt: Prompt) -> str:
-        number, text = 0, ""
-        for _ in range(4):
-            text += sentences("a", 8) + f"\n@@{prompt.nonce} retract #{number + 1} again\n"
-            number += 8
-        return text + sentences("a final", 8)
+def fickle(prompt: Prompt) -> str:
+    """Take back the first fragment five times."""
+    number, text = 0, ""
+    for _ in range(5):
+        text += sentences("a", 8) + f"\n@@{prompt.nonce} retract #{number + 1} again\n"
+        number += 8
+    return text + sentences("a final", 8)
 
+
+@pytest.mark.parametrize("rollbacks", [0, 1, 2])
+def test_an_author_that_changes_its_mind_again_and_again_costs_nobody_its_text(rollbacks: int) -> None:
     played = play(
         {"a": says(fickle), "b": says(sentences("b", 80)), "synthesizer": says("Done.")},
         strategy=chain("a", "b"),
-        config=Config(limits=LimitsConfig(max_rollbacks=1)),
+        config=Config(limits=LimitsConfig(max_rollbacks=rollbacks)),
     )
-    completed = [e for e in played.of(ev.ChunkCompletedEvent) if e.agent == "b"][-1]
-    assert completed.finish_reason == "budget"
-    assert "retracted too often" in played.said()
+    assert played.text("a") == sentences("a final", 8)
+    assert played.text("b") == sentences("b", 80)
+    assert "too much of what it built on was taken back" in played.said()
     last = played.last
     assert isinstance(last, ev.TaskCompletedEvent)
-    assert any("b" in d for d in last.degraded)
+    assert last.degraded == ()
+    restarts = played.prompts("b")
+    assert len(restarts) <= rollbacks + 3
 
 
 @pytest.mark.parametrize("name", ["task/a.1#1", "[task/a.1#1]", "[#1]", "#1", "`#1`:"])
@@ -125,33 +130,6 @@ def test_a_retraction_may_be_the_last_line_without_a_line_end() -> None:
     assert isinstance(played.last, ev.TaskCompletedEvent)
 
 
-def test_what_comes_in_one_batch_with_the_end_of_the_run_is_said_before_it() -> None:
-    # At 4.5 s the stream of b breaks, and behind it in the same batch a takes back what b was shown.
-    def last_words(prompt: Prompt) -> str:
-        whole = "First of a. Second of a."
-        return f"{whole}\n@@{prompt.nonce} retract #1 wrong\nMore of a." if prompt.own else whole
-
-    scripts = {
-        "z": Script(text="One. Two. Three. Four. Five.", ttft_s=0.0, between_s=1.0),
-        "a": Script(text=last_words, ttft_s=0.5, between_s=0.0),
-        "b": Script(text="B1 B2 B3 B4.", ttft_s=1.0, between_s=1.0),
-        "synthesizer": says("Done."),
-    }
-    strategy = chain("z", "a", "b", synthesis="section")
-    broken = replace(strategy.agents[2], model="simulator/b+error=0.75")
-    played = play(
-        scripts,
-        strategy=replace(strategy, agents=(*strategy.agents[:2], broken)),
-        config=Config(limits=LimitsConfig(quorum=1.0, max_rollbacks=0, max_interrupts=0)),
-    )
-    last = played.last  # that it is the only terminal event, and the last, is checked of every run
-    assert isinstance(last, ev.TaskErrorEvent)
-    assert last.code == "agents_failed"
-    assert last.ts == 4.5
-    assert [(e.agent, e.ts) for e in played.of(ev.FragmentsRetractedEvent)] == [("a", 4.5), ("b", 4.5)]
-    assert played.text("b") == ""
-
-
 def test_a_reader_that_failed_on_what_was_retracted_starts_afresh() -> None:
     scripts = {
         "a": withdrawing("a", 1, 20, 4),
@@ -159,8 +137,9 @@ def test_a_reader_that_failed_on_what_was_retracted_starts_afresh() -> None:
         "synthesizer": says("Done."),
     }
     strategy = chain("a", "b", synthesis="section")
-    broken = replace(strategy.agents[1], model="simulator/b+cutx1=0.2")
-    played = play(scripts, strategy=replace(strategy, agents=(strategy.agents[0], broken)))
+    broken = replace(strategy.agents[1], model="simulator/b+cutx2=0.2")
+    quiet = Config(limits=LimitsConfig(max_interrupts=0))
+    played = play(scripts, strategy=replace(strategy, agents=(strategy.agents[0], broken)), config=quiet)
     completed = [e.finish_reason for e in played.of(ev.ChunkCompletedEvent) if e.agent == "b"]
     assert completed == ["error", "stop"]
     assert played.text("b") == sentences("b", 8)
@@ -183,50 +162,13 @@ def test_a_synthesis_that_is_written_anew_after_a_retraction_is_the_answer() -> 
     assert "in place of a synthesis" not in played.said()
 
 
-def test_a_chunk_that_is_closed_while_it_is_written_has_its_usage() -> None:
-    scripts = {
-        "a": withdrawing("a", 1, 12, 4),
-        "b": says(sentences("b", 80)),
-        "synthesizer": says("Done."),
-    }
-    played = play(
-        scripts,
-        strategy=chain("a", "b", synthesis="section"),
-        config=Config(limits=LimitsConfig(max_rollbacks=0, max_interrupts=0)),
-    )
-    last, completed = played.last, {e.agent: e for e in played.of(ev.ChunkCompletedEvent)}
-    assert completed["b"].finish_reason == "budget"
-    usage = completed["b"].usage
-    assert usage is not None
-    assert usage.input_tokens
-    assert usage.output_tokens
-    assert usage.estimated
-    assert isinstance(last, ev.TaskErrorEvent | ev.TaskCompletedEvent)
-    assert (last.usage.output_tokens or 0) > usage.output_tokens
-
-
-@pytest.mark.parametrize("peer", ["b", None])
-def test_a_synthesizer_stopped_for_good_is_replaced_when_the_agents_have_finished(peer: str | None) -> None:
-    scripts = {
-        "a": withdrawing("a", 1, 8, 4),
-        "b": says(sentences("b", 30)),
-        "synthesizer": says(sentences("synthesizer", 60)),
-    }
-    strategy = apart(a="a", b="b") if peer else apart(a="a")
-    played = play(scripts, strategy=strategy, config=Config(limits=LimitsConfig(max_rollbacks=0)))
-    last = played.last
-    assert isinstance(last, ev.TaskCompletedEvent)
-    assert last.content == played.text(peer or "a")
-    assert played.of(ev.SynthesisCompletedEvent)[0].ts >= played.of(ev.ChunkCompletedEvent)[-1].ts
-
-
 def test_a_synthesis_is_completed_once() -> None:
-    def fickle(prompt: Prompt) -> str:
+    def changes(prompt: Prompt) -> str:
         first, second = (f"\n@@{prompt.nonce} retract #{n} wrong\n" for n in (8, 2))
         return sentences("a", 20) + first + sentences("a", 3) + second + sentences("a mended", 6)
 
     played = play(
-        {"a": says(fickle), "synthesizer": says(sentences("synthesizer", 60))},
+        {"a": says(changes), "synthesizer": says(sentences("synthesizer", 60))},
         strategy=chain("a"),
         config=Config(limits=LimitsConfig(max_rollbacks=0)),
     )

@@ -11,6 +11,7 @@ from facilitair.engine.control import Verdict
 from facilitair.engine.review import Review, Step
 from facilitair.engine.sections import OPENING, Section
 from facilitair.engine.turn import AgentTurn, Phase
+from facilitair.simulator.prompt import Prompt
 
 from .harness import (
     SYNTHESIZER,
@@ -194,8 +195,16 @@ def review(
     broken: str = "",
     look: Look | None = None,
     text: str = "I have read it.\n@@{nonce} {verdict}\n",
+    last: str | None = None,
 ) -> Played:
-    """Play one that writes, one that reviews with `verdict`, and one that refines; the first two may be `broken`."""
+    """Play one that writes, one that reviews with `verdict`, and one that refines; the first two may be `broken`. The
+    reviewer answers a last request with `last`, else with its verdict."""
+
+    def reviews(prompt: Prompt) -> str:
+        if prompt.is_last and last is not None:
+            return f"@@{prompt.nonce} {last}"
+        return text.format(nonce=prompt.nonce, verdict=verdict)
+
     strategy = Strategy(
         name="review",
         agents=(
@@ -208,7 +217,7 @@ def review(
         loop=Loop("r", "f"),
     )
     scripts = plain("c", "f", "synthesizer")
-    scripts["r"] = says(lambda prompt: text.format(nonce=prompt.nonce, verdict=verdict))
+    scripts["r"] = says(reviews)
     config = Config(limits=LimitsConfig(quorum=quorum))
     return play(scripts, strategy=strategy, config=config, look=look)
 
@@ -247,19 +256,17 @@ def test_a_verdict_is_a_paragraph_of_its_own() -> None:
 
 
 def test_a_verdict_on_text_that_was_taken_back_does_not_count() -> None:
-    played = review(
-        "verdict approve", text="It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #1 no\nIt must change."
-    )
-    assert played.text("r") == "It must change."
-    assert "gave no verdict; taken as revise" in played.said()
+    last = "verdict revise it must change"
+    text = "It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #1 no\nIt must change."
+    played = review("verdict approve", text=text, last=last)
+    assert played.text("r") == "It must change.\n\n**Verdict:** revise it must change\n\n"
     assert "task/f.1" in played.state.chunks
 
 
 def test_a_verdict_that_is_taken_back_itself_does_not_count() -> None:
-    played = review(
-        "verdict approve", text="It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #2 no\nAnd yet."
-    )
-    assert played.text("r") == "It is fine.\nAnd yet."
+    text = "It is fine.\n@@{nonce} {verdict}\n@@{nonce} retract #2 no\nAnd yet."
+    played = review("verdict approve", text=text, last="done")
+    assert played.text("r") == "It is fine.\n\nAnd yet."
     assert "gave no verdict; taken as revise" in played.said()
 
 

@@ -49,7 +49,10 @@ def test_every_turn_reads_what_is_given_before_it_begins(option: str) -> None:
         assert played.state.chunks[f"task/{agent}.1"].fragments[0].derived_from == SHOWN
     for model in ("a", "b", "synthesizer"):
         (prompt, *_) = played.prompts(model)
-        assert "begin: an earlier answer wrote (before#1 to before#2)\n[#1] The port is 8420.\n" in prompt
+        assert (
+            "begin: an earlier answer wrote (before#1 to before#2), complete\n[#1] The port is 8420.\n"
+            in prompt
+        )
 
 
 def test_what_is_given_is_data_as_what_peers_write() -> None:

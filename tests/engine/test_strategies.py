@@ -72,7 +72,7 @@ def test_a_table_becomes_a_graph() -> None:
 
 
 def test_rounds_of_the_table_come_before_the_limit() -> None:
-    for name, rounds in (("pipeline", 4), ("balanced", None)):
+    for name, rounds in (("pipeline", 4), ("balanced", 4), ("single", None)):
         loop = resolve_strategy(name, Config(limits=LimitsConfig(max_rounds=4))).loop
         assert (loop and loop.max_rounds) == rounds
     table = {

@@ -12,9 +12,10 @@ from facilitair import events as ev
 from facilitair.clock import VirtualClock
 from facilitair.config import LimitsConfig
 from facilitair.engine.budget import tokens_in
-from facilitair.engine.prompts import Assignment
+from facilitair.engine.prompts import Asking, Assignment
+from facilitair.engine.seam import Passage
 from facilitair.engine.streams import Ending, Streams
-from facilitair.engine.turn import AgentTurn, Phase
+from facilitair.engine.turn import AgentTurn, Attempt, Phase
 from facilitair.simulator.brain import Brain
 from facilitair.simulator.script import ScriptTransport
 from facilitair.stream import EventStream
@@ -121,16 +122,16 @@ class Wired:
         work = Assignment(turn.agent, "Task", (), wants_outline=False)
         return self.streams.open(turn, work)
 
-    async def until_end(self) -> list[tuple[AgentTurn, str, Ending]]:
+    async def until_end(self) -> list[tuple[AgentTurn, Attempt, Passage, Ending]]:
         """Take in what comes until streams end, and return how they do."""
-        ended: list[tuple[AgentTurn, str, Ending]] = []
+        ended: list[tuple[AgentTurn, Attempt, Passage, Ending]] = []
         while not ended and not self.streams.idle:
             for delta in await self.channel.recv(1e6):
                 match delta:
                     case Content():
                         if received := self.streams.received(delta):
-                            turn, text = received
-                            self.got[turn.agent.name] += text
+                            turn, passage = received
+                            self.got[turn.agent.name] += passage.text
                     case Reasoning():
                         self.streams.reasons(delta)
                     case _:
@@ -142,7 +143,7 @@ class Wired:
         return "\n".join(e.message for e in self.events.drain() if isinstance(e, ev.SystemMessageEvent))
 
 
-def run(wired: Wired) -> tuple[AgentTurn, str, Ending]:
+def run(wired: Wired) -> tuple[AgentTurn, Attempt, Passage, Ending]:
     """Open the stream of a and follow it to its end."""
     assert wired.open(wired.a) is None
     (end,) = asyncio.run(wired.until_end())
@@ -151,8 +152,8 @@ def run(wired: Wired) -> tuple[AgentTurn, str, Ending]:
 
 def test_a_stream_gives_its_text_its_end_and_what_it_used() -> None:
     wired = Wired()
-    turn, held, ending = run(wired)
-    assert (turn, held, ending) == (wired.a, "", Ending.ENDED)
+    turn, _, held, ending = run(wired)
+    assert (turn, held, ending) == (wired.a, Passage(), Ending.ENDED)
     assert wired.got["a"] == TEXT
     assert wired.a.calls.attempt is None
     assert (wired.a.pulse.started, wired.a.pulse.ttft_s) == (0.0, 0.4)
@@ -167,7 +168,7 @@ def test_a_failure_is_tried_again_so_often_and_then_stands(fault: str) -> None:
     wired = Wired(f"a{fault}", limits=LimitsConfig(retries=2))
     waits = []
     for _ in range(2):
-        _, _, ending = run(wired)
+        *_, ending = run(wired)
         assert ending is Ending.RETRY
         assert wired.a.phase is Phase.RETRYING
         assert wired.a.calls.retry_at is not None
@@ -175,7 +176,7 @@ def test_a_failure_is_tried_again_so_often_and_then_stands(fault: str) -> None:
         wired.clock.advance_to(wired.a.calls.retry_at)
     assert 0.4 <= waits[0] <= 1.0
     assert 0.8 <= waits[1] <= 1.2
-    _, _, ending = run(wired)
+    *_, ending = run(wired)
     assert ending is Ending.FAILED
     assert wired.a.failure is not None
     assert wired.a.failure.startswith("simulator/a")
@@ -192,21 +193,32 @@ def test_words_make_the_count_of_tries_begin_anew() -> None:
     assert [*tries, wired.a.calls.tries] == [1, 0]
 
 
-def test_what_fails_after_its_first_words_is_not_tried_again() -> None:
+def test_what_breaks_after_its_first_words_is_continued_once() -> None:
     wired = Wired("a+cut=0.5", fallback="good")
-    _, _, ending = run(wired)
-    assert ending is Ending.FAILED
-    assert 0 < len(wired.got["a"]) < len(TEXT)
+    assert [run(wired)[3] for _ in range(2)] == [Ending.BROKEN, Ending.FAILED]
+    assert 0 < len(wired.got["a"]) < 2 * len(TEXT)
     assert wired.a.calls.model_index == 0
+    assert wired.said().count("going on from what is whole of its text") == 1
+
+
+def test_a_continuation_that_is_refused_goes_on_without_the_news() -> None:
+    wired = Wired("a+500x9", limits=LimitsConfig(retries=0))
+    write(wired.a, "Written. ")
+    write(wired.b, "News.")
+    wired.a.expose(list(wired.b.provenance.fragments), {})
+    assert run(wired)[3] is Ending.RETRY
+    assert wired.a.provenance.exposures == []
+    assert "going on without the news" in wired.said()
+    assert run(wired)[3] is Ending.FAILED
 
 
 def test_a_provider_that_asks_for_too_long_a_pause_is_left_at_once() -> None:
     wired = Wired("a+429x9=40", fallback="good")
-    _, _, ending = run(wired)
+    *_, ending = run(wired)
     assert ending is Ending.RETRY
     assert wired.a.model.id == "simulator/good"
     assert (wired.a.calls.retry_at, wired.a.calls.tries) == (wired.clock.now(), 0)
-    assert run(wired)[2] is Ending.ENDED
+    assert run(wired)[3] is Ending.ENDED
     assert wired.got["a"] == TEXT
 
 
@@ -216,12 +228,13 @@ def test_what_comes_after_a_text_was_taken_back_is_counted_and_not_shown() -> No
         wired.open(wired.a)
         (delta,) = await wired.channel.recv(1e6)
         assert isinstance(delta, Content)
-        assert wired.streams.received(delta) == (wired.a, delta.text)
+        assert wired.streams.received(delta) == (wired.a, Passage(delta.text))
         wired.streams.stop(wired.a, discard=discard)
         assert wired.a.phase is Phase.STOPPING
         late = [wired.streams.received(delta) for _ in range(5)]
-        assert late == [None if discard else (wired.a, delta.text)] * 5
-        assert await wired.until_end() == [(wired.a, "", Ending.CONTINUE)]
+        assert late == [None if discard else (wired.a, Passage(delta.text))] * 5
+        ((turn, _, held, ending),) = await wired.until_end()
+        assert (turn, held, ending) == (wired.a, Passage(), Ending.CONTINUE)
         assert wired.a.spent.usage is not None
         return wired.a.spent.usage.output_tokens
 
@@ -238,7 +251,7 @@ def test_an_abandoned_stream_is_settled_by_what_was_counted_and_says_no_more() -
             assert isinstance(delta, Content)
             wired.streams.received(delta)
         wired.streams.abandon(wired.a)
-        ((turn, _, ending),) = await wired.until_end()
+        ((turn, *_, ending),) = await wired.until_end()
         assert (turn, ending) == (wired.b, Ending.ENDED)
         return wired
 
@@ -282,11 +295,13 @@ def test_one_that_is_postponed_is_due_at_once() -> None:
     assert wired.a.calls.due(wired.clock.now())
 
 
-def test_a_closing_update_that_fails_costs_the_update_alone() -> None:
+def test_a_last_request_that_fails_costs_what_it_asked_for_alone() -> None:
     wired = Wired("a+500x9", limits=LimitsConfig(retries=0))
     write(wired.a, "Written. ")
-    wired.a.attention.closed_out = True
-    _, _, ending = run(wired)
+    wired.a.attention.last, wired.a.asking = True, Asking.LAST
+    *_, ending = run(wired)
     assert ending is Ending.ENDED
     assert (wired.a.failure, wired.a.finish_reason) == (None, "stop")
-    assert "a did not read to the end" in wired.said()
+    wired.a.phase = Phase.DONE
+    assert wired.a.loss is not None
+    assert wired.a.loss.startswith("a on task: did not read to the end: simulator/a+500x9: ")

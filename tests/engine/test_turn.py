@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from facilitair import events as ev
-from facilitair.engine.provenance import Exposure
-from facilitair.engine.seam import NoSeam, OverlapSeam
+from facilitair.engine.includes import Insert
+from facilitair.engine.provenance import Exposure, Glimpse
+from facilitair.engine.seam import ContinuationSeam, FirstSeam, OpenSeam, Passage
 from facilitair.engine.source import Source
 from facilitair.engine.turn import AgentTurn, Attempt, Calls, Phase, Pulse
 from facilitair.stream import Figures
@@ -40,11 +41,13 @@ def test_somebody_waits_for_its_text_between_its_start_and_its_end(phase: Phase)
 
 def test_what_is_taken_back_may_be_told_all_again() -> None:
     turn = b("One. Two. Three.")
-    turn.expose(["a#1", "a#2"])
-    turn.calls.attempt = Attempt(1, OverlapSeam(turn.text))
-    turn.attention.closed_out, turn.attention.own_since = True, 3
+    turn.expose(["a#1", "a#2"], {})
+    seam = ContinuationSeam(turn.text, nonce=PLAN.nonce, anchor="Two. Three.")
+    turn.calls.attempt = Attempt(1, seam)
+    turn.attention.own_since = 3
     turn.fail("gone")
     turn.finish_reason = "budget"
+    turn.stopped_short, turn.unread = True, "gone"
 
     turn.cut(5, frozenset({"a#2"}))
 
@@ -52,20 +55,51 @@ def test_what_is_taken_back_may_be_told_all_again() -> None:
     assert list(turn.provenance.fragments) == ["one/b.2#1"]
     assert turn.provenance.exposures == [Exposure(5, ("a#1",))]
     assert (turn.failure, turn.finish_reason, turn.loss) == (None, "stop", None)
-    assert (turn.attention.closed_out, turn.attention.own_since) == (False, 0)
-    assert isinstance(turn.calls.attempt.seam, NoSeam)
-    assert (
-        turn.calls.attempt.seam.feed("\n\nTwo.") == "\n\nTwo."
-    )  # the paragraph that was begun stays one of its own
+    assert turn.attention.own_since == 0
+    assert isinstance(turn.calls.attempt.seam, OpenSeam)
+    assert turn.begins_line is not None
+    assert turn.begins_line.feed("Two.") == Passage("\n\nTwo.")
+
+
+def test_one_that_has_nothing_left_begins_anew() -> None:
+    turn = b("One. Two.")
+    turn.calls.attempt = Attempt(1, OpenSeam())
+    turn.cut(0, frozenset())
+    assert isinstance(turn.calls.attempt.seam, FirstSeam)
+    assert turn.begins_line is None
+
+
+def test_what_it_took_over_goes_with_its_text() -> None:
+    turn = b("One. xxx\nTwo. yyy\n")
+    kept, lost = Insert(5, 9, "@@n include x", "one/x.1"), Insert(14, 18, "@@n include y", "one/y.1")
+    turn.inserts += [kept, lost]
+    turn.backlog.append("More.")
+    turn.cut(9, frozenset())
+    assert (turn.inserts, turn.backlog, turn.including) == ([kept], [], None)
 
 
 def test_it_remembers_how_long_its_text_was_when_it_was_shown_something() -> None:
     turn = b("One. Two.")
     turn.attention.own_since = 2
-    turn.expose(["a#1"])
-    turn.expose([])
-    assert turn.provenance.exposures == [Exposure(9, ("a#1",))]
+    turn.expose(["a#1"], {"a": Glimpse("broken off")})
+    turn.expose([], {})
+    assert turn.provenance.exposures == [Exposure(9, ("a#1",), {"a": Glimpse("broken off")})]
     assert turn.attention.own_since == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("stopped_short", True, "was interrupted, and did not go on from its text"),
+        ("unread", "gone", "did not read to the end: gone"),
+        ("hidden", {"one/a.1": 5}, "was not shown 5 characters of one/a.1, which is too long"),
+        ("missing", ["x", "y z"], "wanted to include x, y z, and there is no such work"),
+    ],
+)
+def test_what_it_lacks_is_said(name: str, value: object, says: str) -> None:
+    turn = b("One.", Phase.DONE)
+    setattr(turn, name, value)
+    assert turn.loss == f"b on one: {says}"
 
 
 @pytest.mark.parametrize(

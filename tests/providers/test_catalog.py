@@ -387,7 +387,7 @@ class TestSimulator:
         assert catalog(tmp_path).resolve("simulator/coder+stall+resume").tier == "resume"
 
     def test_a_fault_that_does_not_exist_is_said_at_once(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"simulator/coder\+bogus: there is no fault 'bogus'"):
+        with pytest.raises(ConfigError, match=r"simulator/coder\+bogus: there is no fault or manner 'bogus'"):
             catalog(tmp_path).resolve("simulator/coder+bogus")
 
     def test_its_address_comes_later(self, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from facilitair_rust import Boundary, ChunkText, Control, Segment, Text
+from facilitair_rust import Block, Boundary, ChunkText, Control, Segment, Text
 
 PIECES = [
     "word ", "word", "end. ", "。", "e.g. ", "J. ", '?!" ', "\n", "\n\n", "\r\n", "- ", "1. ", "# ", "```", "~~~",
-    "```py\n", "    ", "@@n0 object a#1 no\n", "@@n0 ", "retract x", "@", "ä\u2028🦀", "x" * 700, " " * 300,
+    "```py\n", "    ", "@@n0 object a#1 no\n", "**Note:** `", "```\n@@n0 object #2\n", "| a. b |\n", "\n\n- ",
+    "@@n0 ", "retract x", "@", "ä\u2028🦀", "x" * 700, " " * 300,
 ]  # fmt: skip
 writing = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 cuts = st.lists(st.integers(0, 3000), max_size=6)
@@ -35,6 +36,14 @@ def boundaries(segments: list[Segment]) -> list[tuple[int, int, int]]:
     return [(s.number, s.start, s.end) for s in segments if isinstance(s, Boundary)]
 
 
+def traits(segments: list[Segment]) -> list[tuple[bool, bool]]:
+    return [(s.forced, s.in_code) for s in segments if isinstance(s, Boundary)]
+
+
+def blocks(segments: list[Segment]) -> list[tuple[int, int, int, str]]:
+    return [(s.start, s.body, s.end, s.kind) for s in segments if isinstance(s, Block)]
+
+
 def controls(segments: list[Segment]) -> list[tuple[str, str]]:
     return [(s.verb, s.rest) for s in segments if isinstance(s, Control)]
 
@@ -43,8 +52,8 @@ def shown(segments: list[Segment]) -> str:
     text = ""
     for segment in segments:
         if isinstance(segment, Text):
-            assert segment.start == len(text)
-            text += segment.text
+            assert segment.start <= len(text)
+            text = text[: segment.start] + segment.text
     return text
 
 
@@ -54,6 +63,8 @@ def test_any_split_gives_the_same(text: str, places: list[int]) -> None:
     expected, found = feed(whole, [text]), feed(split, pieces(text, places))
     assert shown(found) == shown(expected) == whole.text == split.text
     assert boundaries(found) == boundaries(expected)
+    assert traits(found) == traits(expected)
+    assert blocks(found) == blocks(expected)
     assert controls(found) == controls(expected)
     assert len(split) == len(split.text)
 
@@ -67,6 +78,18 @@ def test_fragments_tile(text: str) -> None:
         fragment = parser.text[start:stop]
         assert fragment.strip()
         assert len(fragment) <= 1500 or not fragment[:750].strip()
+        end = stop
+    assert not parser.text[end:].strip()
+
+
+@given(writing)
+def test_blocks_tile(text: str) -> None:
+    parser = chunk()
+    end = 0
+    for start, body, stop, kind in blocks(feed(parser, [text])):
+        assert start == end
+        assert start <= body <= stop
+        assert (kind == "heading") == (not parser.text[body:stop].strip())
         end = stop
     assert not parser.text[end:].strip()
 
@@ -110,6 +133,59 @@ def test_a_control_line_is_not_text() -> None:
     (control,) = parser.feed("ect a/b.1#2 'wrong'\n")
     assert repr(control) == "Control(verb='object', rest=\"a/b.1#2 'wrong'\")"
     assert parser.text == ""
+
+
+def test_a_label_that_was_shown_is_taken_back_when_a_control_line_follows_it() -> None:
+    parser = chunk()
+    parser.feed("One.\n\n**Note:** ")
+    back, control, after = parser.feed("`@@n0 object a#1 no`\nTwo")
+    assert isinstance(back, Text)
+    assert (back.start, back.text) == (6, "")
+    assert controls([control]) == [("object", "a#1 no")]
+    assert repr(after) == "Text(start=6, text='Two')"
+    assert parser.text == "One.\n\nTwo"
+
+
+def test_a_block_closes_when_the_next_one_begins() -> None:
+    parser = chunk()
+    assert blocks(parser.feed("# A\n\nOne.\n\n")) == []
+    assert blocks(parser.feed("Two")) == [(0, 5, 11, "prose")]
+    match parser.flush()[-1]:
+        case Block(start, body, end, kind):
+            assert (start, body, end, kind) == (11, 11, 14, "prose")
+        case other:
+            pytest.fail(repr(other))
+
+
+def test_a_fragment_says_whether_it_was_forced_and_whether_its_code_goes_on() -> None:
+    found = feed(chunk(), ["One.\n```py\na = 1\n\nb = 2\n```\n", "x" * 1600])
+    prose, forced, code_goes_on = (False, False), (True, False), (False, True)
+    assert traits(found) == [prose, code_goes_on, prose, forced, prose]
+
+
+def test_the_line_of_an_open_fence_is_known() -> None:
+    parser = chunk()
+    said = []
+    for line in ("Text.\n", "~~~py x\n", "a\n", "~~~\n"):
+        parser.feed(line)
+        said.append(parser.open_fence)
+    assert said == [None, "~~~py x", "~~~py x", None]
+
+
+def test_a_piece_is_inserted_as_it_is() -> None:
+    parser = chunk()
+    parser.feed("See:\n\n")
+    piece = "```py\n@@n0 object a#1 no\n\nb. c\n```\n"
+    found = parser.insert(piece)
+    end = 6 + len(piece)
+    assert boundaries(found)[-1][1:] == (6, end)
+    assert blocks(found) == [(0, 0, 6, "prose"), (6, 6, end, "code")]
+    assert controls(found) == []
+    assert parser.text == f"See:\n\n{piece}"
+    with pytest.raises(ValueError, match="cannot"):
+        parser.truncate(10)
+    with pytest.raises(ValueError, match="line end"):
+        parser.insert("no end")
 
 
 def test_code_points_are_counted() -> None:

@@ -167,7 +167,7 @@ def test_the_last_user_message_is_the_task_and_the_others_are_told() -> None:
             )
 
     asyncio.run(run())
-    for told in ("Task:\nSort\na list\n", "Answer as a pirate.", "Who are you?", "A parrot."):
+    for told in ("begin: task\nSort\na list\n", "Answer as a pirate.", "Who are you?", "A parrot."):
         assert told in prompts.text()
 
 

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facilitair.errors import FaultError
 from facilitair.simulator.brain import Brain, Script
 from facilitair.simulator.faults import FAULTS
+from facilitair.simulator.naming import tier_of
 from facilitair.simulator.prompt import Prompt
 from facilitair.simulator.wire import Refusal
 from tests.simulator.chat import (
@@ -65,9 +67,9 @@ def test_the_coder_writes_code_in_the_language_asked_for() -> None:
     code = {
         language: ask(Brain(), "coder", messages(context={"language": language})) for language in ("Go", "ts")
     }
-    assert "```go\n" in code["Go"]
+    assert "```go title=core.go\n" in code["Go"]
     assert "func BuildUrlShortener(" in code["Go"]
-    assert "```typescript\n" in code["ts"]
+    assert "```typescript title=core.ts\n" in code["ts"]
     assert "as this script knows no COBOL" in ask(Brain(), "coder", messages(context={"language": "COBOL"}))
 
 
@@ -86,7 +88,7 @@ def test_the_python_that_is_written_runs_and_passes_its_tests_whatever_the_task_
 
 
 def python_of(text: str) -> str:
-    return text.partition("```python\n")[2].partition("\n```\n")[0]
+    return re.split(r"```python title=\w+\.py\n", text)[1].partition("\n```\n")[0]
 
 
 def test_parts_of_the_work_get_texts_of_their_own() -> None:
@@ -210,12 +212,102 @@ def test_a_chat_that_moves_on_to_another_question_is_no_continuation() -> None:
     assert ask(brain, "mine", said) == "[]"
 
 
-def test_a_script_may_repeat_the_end_of_its_own_text_in_a_new_turn_but_not_in_a_prefill() -> None:
-    brain = Brain({"mine": Script(text="one two three four", overlap=4)})
-    said = [*messages(), assistant("one two ")]
-    assert ask(brain, "mine", [*said, user(GO_ON)]) == "two three four"
-    assert ask(brain, "mine", said) == "three four"
-    assert ask(brain, "mine", [*messages(), assistant("one two three four"), user(GO_ON)]) == ""
+OWN = "First block, which is short.\n\n"
+REST = "Second block.\n\nThird block.\n"
+ANCHOR = OWN.strip()
+GOES_ON = [assistant(OWN), user(f"Go on behind these words:\n{ANCHOR}\nBegin with them.")]
+
+
+@pytest.mark.parametrize(
+    ("manner", "reply"),
+    [
+        ("", f"{ANCHOR}\n\n{REST}"),
+        ("+unspaced", REST),
+        ("+bare", REST),
+        ("+restart", OWN + REST),
+        ("+sentence", f"{ANCHOR}\n\n{REST}"),
+        ("+block", f"{ANCHOR}\n\n{REST}"),
+        ("+empty", ""),
+        ("+echo", ANCHOR),
+    ],
+)
+def test_a_script_goes_on_as_it_is_asked_or_in_another_manner(manner: str, reply: str) -> None:
+    brain = Brain({"mine": Script(text=OWN + REST)})
+    assert ask(brain, f"mine{manner}", [*messages(), *GOES_ON]) == reply
+    assert ask(brain, f"mine{manner}") == OWN + REST  # manners are of continuations
+
+
+@pytest.mark.parametrize("manner", ["preamble", "answers", "content"])
+def test_remarks_come_in_several_languages(manner: str) -> None:
+    brain = Brain({"mine": Script(text=OWN + REST)})
+    said = {ask(brain, f"mine+{manner}x99", [*messages(), *GOES_ON]).partition("\n")[0] for _ in range(60)}
+    assert len(said) >= 3
+    assert ANCHOR not in said
+
+
+def test_a_manner_happens_as_often_as_it_is_asked_for() -> None:
+    brain = Brain({"mine": Script(text=OWN + REST)})
+    replies = [ask(brain, "mine+echox2", [*messages(), *GOES_ON]) for _ in range(3)]
+    assert replies == [ANCHOR, ANCHOR, f"{ANCHOR}\n\n{REST}"]
+    with pytest.raises(FaultError, match="there is no manner 'echox0'"):
+        tier_of("mine+echox0")
+
+
+def test_moods_are_drawn_from_the_seed() -> None:
+    def replies(seed: int) -> list[str]:
+        brain = Brain({"mine": Script(text=OWN + REST)}, seed=seed)
+        return [ask(brain, "mine+moody", [*messages(), *GOES_ON]) for _ in range(30)]
+
+    assert replies(1) == replies(1)
+    assert len(set(replies(1))) > 5
+    assert replies(1) != replies(2)
+
+
+@pytest.mark.parametrize(
+    ("manner", "line"),
+    [
+        ("ticks", "`@@{0} object #1 no`"),
+        ("bold", "**@@{0} object #1 no**"),
+        ("indented", "    @@{0} object #1 no"),
+        ("fenced", "```\n@@{0} object #1 no\n```"),
+    ],
+)
+def test_control_lines_are_decorated(manner: str, line: str) -> None:
+    brain = Brain({"mine": Script(text=f"Text.\n@@{NONCE} object #1 no\nMore.")})
+    assert ask(brain, f"mine+{manner}") == f"Text.\n{line.format(NONCE)}\nMore."
+    assert NONCE not in ask(brain, "mine+unruly")
+
+
+def test_a_last_request_is_answered_by_what_the_text_still_lacks() -> None:
+    verbs = "\n".join(f"@@{NONCE} {verb}" for verb in ("done", "add", "retract #1"))
+    last = [*messages(), assistant(OWN), user(f"You had finished.\n{verbs}")]
+    brain = Brain({"more": Script(text=OWN + REST), "same": Script(text=OWN)})
+    assert ask(brain, "more", last) == f"@@{NONCE} add\n{REST}"
+    assert ask(brain, "same", last) == f"@@{NONCE} done"
+    assert ask(brain, "more+rewrites", last) == OWN + REST
+    assert "@@" not in ask(brain, "more+content", last)
+
+
+def test_a_last_request_to_a_reviewer_is_answered_by_its_verdict() -> None:
+    verbs = "\n".join(f"@@{NONCE} {verb}" for verb in ("verdict approve", "verdict revise", "add"))
+    last = [*messages(), assistant(OWN), user(f"It is complete.\n{verbs}")]
+    verdict = f"@@{NONCE} verdict revise too long"
+    brain = Brain({"mine": Script(text=f"{OWN}{REST}{verdict}\n")})
+    assert ask(brain, "mine", last) == verdict
+
+
+def test_manners_of_a_script_happen_without_being_asked_for() -> None:
+    brain = Brain({"mine": Script(text=OWN + REST, manners=["echox1"])})
+    replies = [ask(brain, "mine", [*messages(), *GOES_ON]) for _ in range(2)]
+    assert replies == [ANCHOR, f"{ANCHOR}\n\n{REST}"]
+    assert brain.requests == {"mine": 2}
+
+
+def test_who_thinks_again_does_so_before_each_continuation() -> None:
+    brain = Brain({"mine": Script(text=OWN + REST, reasoning="Hm.")})
+    said = [*messages(), *GOES_ON]
+    assert content(wire(brain.reply(body("mine", said))), "reasoning_content") == ""
+    assert content(wire(brain.reply(body("mine+rethinks", said))), "reasoning_content") == "Hm."
 
 
 def test_after_a_retraction_a_script_goes_on_behind_what_stands() -> None:
@@ -292,12 +384,12 @@ def test_a_script_can_be_split_at_will_but_not_lose_text() -> None:
         {"between_s": float("nan")},
         {"tokens_per_s": 0},
         {"jitter": 2},
-        {"overlap": -1},
         {"faults": ["no"]},
+        {"manners": ["no"]},
     ],
 )
 def test_a_script_that_cannot_be_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"times|jitter|fault"):
+    with pytest.raises(ValueError, match=r"times|jitter|fault|manner"):
         Script(text="x", **settings)
 
 

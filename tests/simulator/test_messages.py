@@ -199,7 +199,7 @@ def test_a_whole_run_with_prefill(tmp_path: Path) -> None:
     async def work() -> Result:
         env = {"ANTHROPIC_API_KEY": KEY}
         async with Client(directory=tmp_path, env=env, transport=transport) as client:
-            return await client.run("Sort a list", models="anthropic/generic", strategy="balanced")
+            return await client.run("Sort a list", models="anthropic/generic+cutx1", strategy="balanced")
 
     assert run(work()).content
     last = [json.loads(request.body)["messages"][-1] for request in transport.requests]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from facilitair.config import LimitsConfig
 from facilitair.engine.graph import AgentSpec
-from facilitair.engine.influence import SpacedPolicy
+from facilitair.engine.influence import ConcernedPolicy
 from facilitair.engine.plan import Plan, PlannedAgent
-from facilitair.engine.prompts import Assignment, Own, Quote, Shown, compose
+from facilitair.engine.prompts import Asking, Assignment, Excerpt, Own, Quote, Shown, compose
 from facilitair.engine.strategies import BUILT_IN
 from facilitair.events import Tier
 from facilitair.roles import built_in_roles
@@ -20,31 +20,37 @@ from facilitair.simulator.prompt import Peer, Prompt, Turn, rest_of
 from tests.simulator.chat import NONCE, TASK
 
 OWN = "First of all, this.\n\nThen that, "
-SHOWN = (
-    Shown(0, (Quote("impl/architect.1#1", "the architect", "Keep it small.\n\n```go\nx\n```\n"),)),
-    Shown(
-        len(OWN),
-        (
-            Quote("impl/coder.1#1", "the coder", "A first piece. "),
-            Quote("impl/coder.1#2", "the coder", "A second piece."),
-            Quote("impl/tester.2#1", "the tester", "It fails."),
+FIRST = Shown(
+    0, (Excerpt((Quote("impl/architect.1#1", "the architect", "Keep it small.\n\n```go\nx\n```\n"),)),)
+)
+LATER = Shown(
+    len(OWN),
+    (
+        Excerpt(
+            (
+                Quote("impl/coder.1#1", "the coder", "A first piece. "),
+                Quote("impl/coder.1#2", "the coder", "A second piece.\n"),
+                Quote("impl/coder.1#3", "the coder", "```go\ny\n```\n"),
+            ),
+            "still being written",
         ),
+        Excerpt((Quote("impl/tester.2#1", "the tester", "It fails."),)),
     ),
 )
 
 
 def written(
-    role: str, tier: Tier = "prefill", own: str = "", *, closing: bool = False, **context: Any
+    role: str, tier: Tier = "prefill", own: str = "", *, asking: Asking = Asking.TEXT, **context: Any
 ) -> Prompt:
     """Return the engine's own prompt as a script reads it."""
     plan = Plan(
         nonce=NONCE, task=f"{TASK}\n\nTask: something else", context=context,
-        strategy=BUILT_IN["balanced"], agents={}, sections=None, limits=LimitsConfig(), policy=SpacedPolicy(),
+        strategy=BUILT_IN["balanced"], agents={}, sections=None, limits=LimitsConfig(), policy=ConcernedPolicy(),
     )  # fmt: skip
     agent = PlannedAgent(AgentSpec(role, role), built_in_roles()[role], ())
     outline = () if role == "architect" else ("Design", "Implementation")
     work = Assignment(agent, "Implementation", outline, wants_outline=role == "architect")
-    brief = compose(plan, work, SHOWN if own else SHOWN[:1], Own(own, closing=closing), tier)
+    brief = compose(plan, work, [FIRST, LATER] if own else [FIRST], Own(own, asking=asking), tier)
     turns = [Turn(message.role, message.content) for message in brief.messages]
     return Prompt((*turns, *([Turn("assistant", brief.prefill)] if brief.prefill else [])))
 
@@ -61,15 +67,19 @@ def test_it_reads_what_peers_wrote_and_what_it_wrote_itself(tier: Tier) -> None:
     prompt = written("coder", tier, OWN)
     assert prompt.peers == (
         Peer("impl/architect.1#1", "impl/architect.1#1", "architect", "Keep it small.\n\n```go\nx\n```"),
-        Peer("impl/coder.1#1", "impl/coder.1#2", "coder", "A first piece. A second piece."),
+        Peer("impl/coder.1#1", "impl/coder.1#3", "coder", "A first piece. A second piece.\n```go\ny\n```"),
         Peer("impl/tester.2#1", "impl/tester.2#1", "tester", "It fails."),
     )
     assert prompt.own.rstrip() == OWN.rstrip()
     assert prompt.prefilled == (tier == "prefill")
+    assert prompt.anchor == ("" if tier == "prefill" else OWN.rstrip())
+    assert not prompt.is_last
 
 
-def test_a_closing_request_is_a_request_to_go_on() -> None:
-    assert written("coder", "prefill", OWN, closing=True).own == OWN
+@pytest.mark.parametrize("role", ["coder", "reviewer"])
+def test_a_last_request_is_known_by_the_verbs_it_offers(role: str) -> None:
+    prompt = written(role, "prefill", OWN, asking=Asking.LAST)
+    assert (prompt.own, prompt.is_last) == (OWN, True)
 
 
 def test_it_knows_which_control_line_it_owes() -> None:

@@ -119,7 +119,7 @@ class LimitsConfig(_Table, frozen=True):
     max_tokens: Count | None = None
     timeout: Seconds | None = None
     max_rounds: Times = 2
-    max_interrupts: Times = 2
+    max_interrupts: Times = 1
     max_rollbacks: Times = 2
     quorum: Annotated[float, Meta(gt=0, le=1)] = 0.5
     max_streams: Annotated[int, Meta(ge=1, le=1024)] = 16

@@ -5,6 +5,8 @@ It grows while the run goes on, by the architect's outline and by the rounds of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from facilitair_rust import ChunkText
@@ -14,6 +16,7 @@ from ..stream import EventStream
 from .control import VERBS, OutlineTitle
 from .plan import Plan, PlannedAgent
 from .prompts import Assignment
+from .provenance import source_of
 from .readers import Readers, Reading
 from .review import Review
 from .sections import OPENING, Section, section_infos
@@ -67,6 +70,25 @@ class Agenda:
         """Return the ids of the fragments that `turn` reads and has not been shown."""
         return [f for r in self.readings(turn) for f in turn.provenance.unseen(r.source.provenance)]
 
+    def texts(self, fragments: Iterable[str]) -> list[str]:
+        """Return the texts of fragments that stand."""
+        found: list[str] = []
+        whole: dict[str, str] = {}
+        for name in fragments:
+            source = self.sources[source_of(name)]
+            text = whole.setdefault(source.id, source.text)
+            fragment = source.provenance.fragments[name]
+            found.append(text[fragment.start : fragment.end])
+        return found
+
+    def deliverable(self, section: str, agent: str) -> AgentTurn | None:
+        """Return the latest turn with text of the chain that hands on that agent's work in a section, if there is one.
+        Raises `LookupError` while one may still come."""
+        links = self._plan.strategy.chain_of(agent)
+        if self.sections[section].open(links, self._review.members):
+            raise LookupError(agent)
+        return self.sections[section].latest(links)
+
     def give(self, source: Source) -> None:
         """Let every turn read `source` from now on."""
         self.sources[source.id] = source
@@ -87,6 +109,7 @@ class Agenda:
             section=self.sections[turn.section].info.title,
             outline=tuple(s.info.title for s in self.written()),
             wants_outline=self._outline is not None and turn is self._outline.author,
+            includes=self._plan.strategy.offered if turn.answers else (),
         )
 
     # --- sections --------------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
+from msgspec.structs import replace
+
 from .. import events as ev
+from ..artifacts import artifacts_in
 from ..errors import RunErrorCode
 from ..fold import answer
 from ..stream import EventStream, Figures
@@ -103,10 +106,11 @@ class Announcer:
 
     def completed(self, used: Mapping[str, Model]) -> None:
         """Emit `task_completed`; `used` are the models that were asked."""
-        state = self._events.state
+        state, content = self._events.state, answer(self._events.state)
         self._events.end(
             ev.TaskCompletedEvent(
-                content=answer(state),
+                content=content,
+                artifacts=self._artifacts(content),
                 sections=state.sections,
                 points=(),
                 ledger=tuple(self._ledger),
@@ -119,6 +123,27 @@ class Announcer:
                 simulated=any(model.simulated for model in used.values()),
             )
         )
+
+    def _artifacts(self, content: str) -> tuple[ev.Artifact, ...]:
+        """Return the files of the answer, with whose they are."""
+        found = artifacts_in(content)
+        if not found:
+            return ()
+        taken: list[tuple[int, int, str]] = []  # from, to, and the chunk that was taken over there
+        for section in self._agenda.sections.values():
+            synthesis = self._events.state.syntheses.get(section.info.id)
+            author = section.synthesis
+            if author is None or synthesis is None or not author.inserts or author.text not in synthesis.text:
+                continue  # an agent's text took its place
+            at = content.find(author.text)
+            taken += [(at + i.start, at + i.end, i.source) for i in author.inserts]
+        return tuple(self._owned(artifact, taken) for artifact in found)
+
+    def _owned(self, artifact: ev.Artifact, taken: list[tuple[int, int, str]]) -> ev.Artifact:
+        chunk = next((c for start, end, c in taken if start <= artifact.start and artifact.end <= end), None)
+        if chunk is None:
+            return artifact
+        return replace(artifact, chunk_id=chunk, agent=self._agenda.turns[chunk].agent.name)
 
     def failed(self, code: RunErrorCode, message: str, figures: Mapping[str, Figures]) -> None:
         """End the run with `task_error`; `figures` are those of the chunks still open."""
@@ -142,9 +167,13 @@ class Announcer:
         self._events.end(end, "cancelled", figures)
 
     def _partial(self) -> str:
-        """Return what the answer had become: each section's synthesis, else the agents' texts that stand for it."""
+        """Return what the answer had become: each section's synthesis, else the agents' texts that stand for it, else
+        the latest text."""
         return "\n\n".join(filter(None, map(self._standing, self._agenda.sections.values())))
 
     def _standing(self, section: Section) -> str:
         synthesis = self._events.state.syntheses.get(section.info.id)
-        return (synthesis.text if synthesis else "") or joined(section.standing(self._plan.strategy))
+        if synthesis is not None and synthesis.text:
+            return synthesis.text
+        latest = section.latest(self._plan.strategy.in_order())
+        return joined(section.standing(self._plan.strategy) or ([] if latest is None else [latest]))

@@ -49,6 +49,25 @@ class Retract(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Done(msgspec.Struct, frozen=True):
+    """The answer to a last request: nothing changes."""
+
+
+class Add(msgspec.Struct, frozen=True):
+    """The answer to a last request: what follows is added to the text."""
+
+
+class Include(msgspec.Struct, frozen=True):
+    """The answer takes over an agent's work: all its files, the one of that name, or its fragments `first` to
+    `last`. `words` are the line."""
+
+    agent: str
+    words: str
+    file: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+
 class Object(msgspec.Struct, frozen=True):
     """The author finds a peer's fragment wrong. `reason` may be empty."""
 
@@ -56,7 +75,7 @@ class Object(msgspec.Struct, frozen=True):
     reason: str
 
 
-ControlLine: TypeAlias = OutlineTitle | Verdict | Retract | Object
+ControlLine: TypeAlias = OutlineTitle | Verdict | Retract | Done | Add | Include | Object
 
 
 def read_control(verb: str, rest: str) -> ControlLine | None:
@@ -86,6 +105,18 @@ def _verdict(rest: str) -> Verdict:
     return Verdict("other", words)
 
 
+def verdict_in(text: str) -> Verdict | None:
+    """Return the verdict that the last line of `text` that is prose comes to, where it was not put as asked."""
+    lines = [line for line in text.split("\n") if re.search(r"\w", line)]
+    words = (
+        re.sub(r"^\W*(?:(?:final |my )?verdict|recommendation)\W+", "", lines[-1].strip("*_` "), flags=re.I)
+        if lines
+        else ""
+    )
+    verdict = _verdict(words.strip("*_`# "))
+    return None if verdict.decision == "other" else verdict
+
+
 def _retract(rest: str) -> Retract | None:
     named = _NAMED.match(rest)
     return None if named is None else Retract(named[1], named[2].strip())
@@ -96,10 +127,24 @@ def _object(rest: str) -> Object | None:
     return None if named is None else Object(named[1], named[2].strip())
 
 
+def _include(rest: str) -> Include | None:
+    words = rest.replace("`", "").split()
+    if not words:
+        return None
+    agent = words[0].strip("[]*,:")
+    numbers = re.findall(r"#(\d+)", rest)
+    if numbers:
+        return Include(agent, rest, first=int(numbers[0]), last=int(numbers[-1]))
+    return Include(agent, rest, file=words[1].strip("[]*,:\"'") if len(words) > 1 else None)
+
+
 _READERS: Final[Mapping[str, Callable[[str], ControlLine | None]]] = {
     "section": _outline_title,
     "verdict": _verdict,
     "retract": _retract,
     "object": _object,
+    "include": _include,
+    "done": lambda _: Done(),
+    "add": lambda _: Add(),
 }
 VERBS: Final = tuple(_READERS)

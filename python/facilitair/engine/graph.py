@@ -84,6 +84,25 @@ class Strategy(msgspec.Struct, frozen=True):
         """The deliverables, by agents' names."""
         return (self.in_order(),) if self.deliverables is None else self.deliverables
 
+    def delivers(self, agent: str) -> bool:
+        """Whether that agent's text is a deliverable."""
+        return any(agent in links for links in self.chains)
+
+    def chain_of(self, agent: str) -> tuple[str, ...]:
+        """Return the chain in which that agent's work is handed on; its own alone where no deliverables are named."""
+        return next((links for links in self.deliverables or () if agent in links), (agent,))
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The agents whose work an answer can take over, by the name of the first of each chain."""
+        if self.synthesizer is None:
+            return ()
+        return (
+            tuple(a.name for a in self.agents)
+            if self.deliverables is None
+            else tuple(c[0] for c in self.chains)
+        )
+
     @property
     def contributors(self) -> tuple[str, ...]:
         """The agents whose text can become the answer: all, where a synthesizer reads them."""

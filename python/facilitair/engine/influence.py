@@ -1,54 +1,123 @@
-"""When a model that is writing is shown its peers' new fragments.
+"""When a model that is writing is shown its peers' news, and what is worth telling one that has ended.
 
-An interruption costs a prefill and a first-token wait, so the policy spends the few it has where they carry most:
-the first after a handful of new fragments, the next after twice as many, or as soon as the sources are complete.
-What is left is shown once more when the author's own text has ended (the closing update), which is no
-interruption.
+An interruption costs a prompt and a wait for the first word, and late news costs a model that reasons its accuracy
+(https://arxiv.org/abs/2510.11713). So news must concern what the author has already written and change it: be about
+the same thing, and differ in numbers, negation, names or code. What does not waits, or is never told.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import msgspec
+
+_WORD: Final = re.compile(r"[^\W\d_]{3,}")
+_DENSE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+_NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
+_NAME: Final = re.compile(
+    r"`([^`\n]{2,60})`|\b(\w*[a-z0-9]_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*|[A-Z]{2,}\w*|\w+\(\))"
+)
+_NEGATION: Final = re.compile(
+    r"\b(?:not?|never|none|without|cannot|\w+n't|nicht|keine?[mnrs]?|nie|niemals|ohne|tidak|bukan|jangan|belum|tanpa)\b|"
+    r"[不没非無无勿]",
+    re.I,
+)
+_ALIKE: Final = 0.34  # share of the words of the shorter text
+_LEAST: Final = 3  # words in common
 
 
 class Attention(msgspec.Struct):
     """How often, and when last, an author's attention was called to its peers' news."""
 
     interrupts: int = 0
-    own_since: int = 0  # own fragments since the last exposure
-    closed_out: bool = False  # has had its closing update
+    own_since: int = 0  # own blocks since the last exposure
+    last: bool = False  # has had its last request
 
 
-class Situation(msgspec.Struct, frozen=True, gc=False):
-    """What a policy may look at, at a boundary of the author's text."""
+class Situation(msgspec.Struct, frozen=True):
+    """What a policy may look at, where the author's text may end."""
 
     interrupts: int  # interruptions of this chunk so far
-    pending: int  # peers' fragments the author has not been shown
-    complete: bool  # whether all sources have finished
-    own_since: int  # own fragments since the last exposure
+    own_since: int  # own blocks since the last exposure
+    reasons: bool  # whether the author's model thinks anew before it goes on
+    news: Sequence[str]  # peers' fragments that the author has not been shown
+    own: Sequence[str]  # the author's own fragments
 
 
-class Policy(Protocol):
-    """Decides at a boundary whether to interrupt."""
+class Likeness(Protocol):
+    """Tells whether two texts are about the same thing."""
 
-    def interrupts(self, situation: Situation) -> bool:
-        """Return whether to stop the author now and show it what is pending."""
+    def alike(self, one: str, other: str) -> bool:
+        """Return whether they are."""
         ...
 
 
-class SpacedPolicy(msgspec.Struct, frozen=True):
-    """At most `max_interrupts`, each after twice as many new fragments as the one before."""
+class Policy(Protocol):
+    """Decides whether news is worth telling."""
 
-    max_interrupts: int = 2
-    first: int = 6
-    cooldown: int = 3
+    def interrupts(self, situation: Situation) -> bool:
+        """Return whether to stop the author now and show it what is new."""
+        ...
+
+    def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:
+        """Return whether an author who has ended is shown `news` once more."""
+        ...
+
+
+class Overlap:
+    """Alike is what shares a third of its words; where words are not spaced, pairs of characters."""
+
+    def alike(self, one: str, other: str) -> bool:
+        """Return whether enough words are common to both."""
+        some, others = _words(one), _words(other)
+        common = len(some & others)
+        return common >= _LEAST and common >= _ALIKE * min(len(some), len(others))
+
+
+class ConcernedPolicy(msgspec.Struct, frozen=True):
+    """At most `max_interrupts`, none for a model that reasons, each after `cooldown` own blocks, for news that is alike
+    to something of the author's own and changes it."""
+
+    max_interrupts: int = 1
+    cooldown: int = 2
+    likeness: Likeness = Overlap()
 
     def interrupts(self, situation: Situation) -> bool:
         """Return whether an interruption is left, cooled down, and worth its price."""
-        if situation.interrupts >= self.max_interrupts or not situation.pending:
+        if situation.reasons or situation.interrupts >= self.max_interrupts:
             return False
-        if situation.own_since < self.cooldown:
-            return False
-        return situation.complete or situation.pending >= self.first << situation.interrupts
+        return situation.own_since >= self.cooldown and self.concerns(situation.news, situation.own)
+
+    def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:
+        """Return whether any of `news` is about something in `own` and differs from it."""
+        written = "\n".join(own)
+        return any(
+            changes(piece, passage, written) and self.likeness.alike(piece, passage)
+            for piece in news
+            for passage in own
+        )
+
+
+def changes(news: str, passage: str, written: str) -> bool:
+    """Whether `news` differs from `passage` in numbers, negation, names or code; what stands elsewhere in the author's
+    text (`written`) is no news."""
+    numbers = set(_NUMBER.findall(news))
+    if numbers and _NUMBER.search(passage) and not numbers <= set(_NUMBER.findall(written)):
+        return True
+    if bool(_NEGATION.search(news)) != bool(_NEGATION.search(passage)):
+        return True
+    return any(name not in written for name in _names(news)) and bool(_names(passage))
+
+
+def _names(text: str) -> set[str]:
+    return {quoted or plain for quoted, plain in _NAME.findall(text)}
+
+
+def _words(text: str) -> set[str]:
+    words = set(_WORD.findall(text.lower()))
+    for run in _DENSE.findall(text):
+        words.discard(run)
+        words.update(run[i : i + 2] for i in range(len(run) - 1))
+    return words

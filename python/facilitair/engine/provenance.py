@@ -1,51 +1,87 @@
 """Who was shown what: fragments, exposures, and how far a retraction reaches.
 
 A text derives from every fragment its author had been shown before writing it. When fragments are retracted,
-each reader's text is clean up to the moment it was first shown one of them, cut back to a fragment boundary; what
-it loses is retracted in turn. `cascade` is the closure of that rule.
+each reader's text is clean up to the moment it was first shown one of them, cut back to the end of a whole fragment;
+what it loses is retracted in turn. `cascade` is the closure of that rule.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import Final, Literal
 
 import msgspec
+
+State = Literal["still being written", "complete", "broken off"]
+_GROUND: Final = 200  # code points, headings aside
+_REVIEWABLE: Final = 3  # blocks
 
 
 class Fragment(msgspec.Struct, frozen=True, gc=False):
     """A closed piece `[start, end)` of a source's text; `id` is "<source id>#<n>". `derived_from` is what its author
-    was shown since the fragment before; the piece also derives from what all earlier ones derive from."""
+    was shown since the fragment before; the piece also derives from what all earlier ones derive from. One that is not
+    `whole` was cut off only because it was long, and no text may end there."""
 
     id: str
     start: int
     end: int
     derived_from: tuple[str, ...]
+    whole: bool = True
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """A closed block that ends at `end`: `size` code points that are no heading."""
+
+    end: int
+    size: int
+    code: bool
+
+
+class Glimpse(msgspec.Struct, frozen=True):
+    """How a source stood when it was shown: what was to be expected of it, and the fragments that a cap hid."""
+
+    state: State = "complete"
+    hidden: tuple[str, ...] = ()
 
 
 class Exposure(msgspec.Struct, frozen=True, gc=False):
-    """Peers' fragments shown to an author when its own text was `position` code points long."""
+    """Peers' fragments shown to an author when its own text was `position` code points long, with how their sources
+    stood."""
 
     position: int
     fragments: tuple[str, ...]
+    sources: Mapping[str, Glimpse] = msgspec.field(default_factory=dict)
 
 
 class Provenance(msgspec.Struct):
-    """The standing fragments of the source `id`, in order and by id, and what its author was shown."""
+    """The standing fragments and blocks of the source `id`, in order, and what its author was shown."""
 
     id: str
     fragments: dict[str, Fragment] = msgspec.field(default_factory=dict)
+    parts: list[Part] = msgspec.field(default_factory=list)
     exposures: list[Exposure] = msgspec.field(default_factory=list)
     _shown: dict[str, set[str]] = msgspec.field(default_factory=dict)  # by the source they are of
+    _passed: dict[str, set[str]] = msgspec.field(default_factory=dict)  # with those that a cap hid
 
-    def expose(self, position: int, fragments: tuple[str, ...]) -> None:
+    def expose(
+        self, position: int, fragments: tuple[str, ...], sources: Mapping[str, Glimpse] | None = None
+    ) -> None:
         """Record that the author is shown `fragments` when its text is `position` code points long."""
-        self.exposures.append(Exposure(position, fragments))
-        self._count(fragments)
+        exposure = Exposure(position, fragments, sources or {})
+        self.exposures.append(exposure)
+        self._count(exposure)
 
     def hide_last(self) -> None:
         """Undo the last `expose`, because it was never sent."""
         self._replace(self.exposures[:-1])
+
+    def hide_news(self, position: int) -> bool:
+        """Undo the last `expose`, if it was at `position` and that is not the beginning; return whether it was."""
+        if not position or not self.exposures or self.exposures[-1].position != position:
+            return False
+        self.hide_last()
+        return True
 
     def was_shown(self, fragment: str) -> bool:
         """Whether the author has been shown that fragment."""
@@ -61,19 +97,15 @@ class Provenance(msgspec.Struct):
         return tuple(fragment for fragment in ids if self.was_shown(fragment))
 
     def unseen(self, source: Provenance) -> list[str]:
-        """Return the ids of the fragments of `source` that this author has not been shown."""
-        shown = self._shown.get(source.id, ())
-        return [f for f in source.fragments if f not in shown]
+        """Return the ids of the fragments of `source` that this author has not been shown, and no cap hid."""
+        passed = self._passed.get(source.id, ())
+        return [f for f in source.fragments if f not in passed]
 
-    def count_unseen(self, source: Provenance) -> int:
-        """Return how many fragments of `source` this author has not been shown."""
-        return len(source.fragments) - len(self._shown.get(source.id, ()))
-
-    def add(self, number: int, start: int, end: int) -> Fragment:
+    def add(self, number: int, start: int, end: int, *, whole: bool = True) -> Fragment:
         """Record a closed fragment and return it."""
         new = (e for e in reversed(self.exposures) if start <= e.position < end)
         derived = tuple(f for e in reversed(list(new)) for f in e.fragments)
-        fragment = Fragment(f"{self.id}#{number}", start, end, derived)
+        fragment = Fragment(f"{self.id}#{number}", start, end, derived, whole)
         self.fragments[fragment.id] = fragment
         return fragment
 
@@ -87,29 +119,45 @@ class Provenance(msgspec.Struct):
         hit = [e.position for e in self.exposures if not tainted.isdisjoint(e.fragments)]
         if not hit:
             return None
-        return max((f.end for f in self.fragments.values() if f.end <= min(hit)), default=0)
+        return self.whole_end(min(hit))
+
+    def whole_end(self, position: int) -> int:
+        """Return the last place up to `position` where the text may end."""
+        return max((f.end for f in self.fragments.values() if f.whole and f.end <= position), default=0)
+
+    def offers_ground(self, *, review: bool) -> bool:
+        """Whether enough stands to begin on: a whole block, and some 200 code points that are no heading; for a
+        `review`, a whole block of code or three blocks."""
+        said = [part for part in self.parts if part.size]
+        if review and not (any(part.code for part in said) or len(said) >= _REVIEWABLE):
+            return False
+        return sum(part.size for part in said) >= _GROUND
 
     def beyond(self, keep: int) -> tuple[str, ...]:
         """Return the fragments that a cut to `keep` code points takes back."""
         return tuple(f.id for f in self.fragments.values() if f.end > keep)
 
     def cut(self, keep: int, tainted: frozenset[str]) -> None:
-        """Forget fragments beyond `keep` and the tainted exposures; innocent ones stay shown."""
+        """Forget fragments and blocks beyond `keep` and the tainted exposures; innocent ones stay shown."""
         self.fragments = {f.id: f for f in self.fragments.values() if f.end <= keep}
+        self.parts = [part for part in self.parts if part.end <= keep]
         moved = (
-            Exposure(min(e.position, keep), tuple(f for f in e.fragments if f not in tainted))
+            Exposure(min(e.position, keep), tuple(f for f in e.fragments if f not in tainted), e.sources)
             for e in self.exposures
         )
         self._replace([e for e in moved if e.fragments])
 
     def _replace(self, exposures: list[Exposure]) -> None:
-        self.exposures, self._shown = exposures, {}
+        self.exposures, self._shown, self._passed = exposures, {}, {}
         for exposure in exposures:
-            self._count(exposure.fragments)
+            self._count(exposure)
 
-    def _count(self, fragments: tuple[str, ...]) -> None:
-        for fragment in fragments:
+    def _count(self, exposure: Exposure) -> None:
+        for fragment in exposure.fragments:
             self._shown.setdefault(source_of(fragment), set()).add(fragment)
+            self._passed.setdefault(source_of(fragment), set()).add(fragment)
+        for source, glimpse in exposure.sources.items():
+            self._passed.setdefault(source, set()).update(glimpse.hidden)
 
 
 def source_of(fragment: str) -> str:

@@ -41,9 +41,14 @@ class Review:
         """Whether there is a loop."""
         return self._loop is not None
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who reviews, and who refines."""
+        return () if self._loop is None else (self._loop.reviewer, self._loop.refiner)
+
     def includes(self, agent: str) -> bool:
         """Whether `agent` reviews or refines."""
-        return self._loop is not None and agent in (self._loop.reviewer, self._loop.refiner)
+        return agent in self.members
 
     def is_reviewer(self, agent: str) -> bool:
         """Whether `agent` reviews."""

@@ -13,19 +13,24 @@ from facilitair_rust import Content, Control, Reasoning
 from .. import events as ev
 from ..clock import Clock
 from ..errors import RunErrorCode
+from ..finish import is_length
 from ..stream import Cancel, Command, EventStream, Figures, Say
 from ..transport import Channel, Delta
 from .agenda import Agenda
 from .announcer import Announcer
-from .control import Object, OutlineTitle, Retract, Verdict, read_control
+from .control import Done, Include, Object, OutlineTitle, Retract, Verdict, read_control, verdict_in
+from .includes import EXPANSION_LIMIT, expanded, text_position
 from .influence import Situation
 from .plan import Plan
+from .prompts import Asking, within_cap
+from .provenance import Glimpse, State, source_of
 from .readers import Reading
 from .rulings import Ruling, take_back
+from .seam import LastSeam, LineSeam, Outcome, Passage, gap
 from .sections import Section, joined
 from .speaker import ChunkSpeaker, SynthesisSpeaker, TurnSpeaker
 from .streams import Ending, Streams
-from .turn import AgentTurn, Phase
+from .turn import AgentTurn, Attempt, Phase
 from .watch import Watch
 from .writing import Writer
 
@@ -46,7 +51,8 @@ class Run:
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[AgentTurn] = []
         self._due: float | None = None
-        self._fragments_awaited = True
+        self._ground_awaited = True
+        self._unordered: set[str] = set()  # models that do not answer a last request as they are asked to
         self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
@@ -128,7 +134,7 @@ class Run:
         return self._syntheses if turn.answers else self._chunks
 
     def _writer(self, turn: AgentTurn) -> Writer:
-        return Writer(turn, self._speaker(turn), self._control)
+        return Writer(turn, self._speaker(turn), self)
 
     # --- deciding what runs ----------------------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class Run:
         if moved:
             self._due = None
             self._running = self._agenda.running()
-            self._fragments_awaited = any(map(self._awaits_fragments, self._agenda.turns.values()))
+            self._ground_awaited = any(map(self._awaits_ground, self._agenda.turns.values()))
             if self._failure is None and all(s.done for s in self._agenda.sections.values()):
                 self._announcer.completed(self._streams.models_used)
                 return
@@ -157,6 +163,8 @@ class Run:
         for turn in list(self._agenda.turns.values()):
             if self._failure is not None:
                 return
+            if turn.including is not None:
+                self._include(turn)
             match turn.phase:
                 case Phase.WAITING if self._ready(turn):
                     self._begin(turn)
@@ -182,9 +190,18 @@ class Run:
         return all(self._readable(turn, r) for r in self._agenda.readings(turn))
 
     def _readable(self, turn: AgentTurn, reading: Reading) -> bool:
-        # A model that cannot be shown more once it writes must read the whole.
-        live = reading.kind != "after" and turn.model.tier != "none"
-        return reading.settled or (live and bool(reading.source.provenance.fragments))
+        if reading.settled:
+            return True
+        # A model that cannot be shown more once it writes must read the whole, and so must one that judges it and
+        # thinks anew before it goes on.
+        reviews = turn.agent.role.duty == "verdict"
+        if reading.kind == "after" or turn.patient or turn.model.tier == "none":
+            return False
+        if reading.kind == "given":
+            return bool(reading.source.provenance.fragments)
+        return not (reviews and turn.model.reasoning) and reading.source.provenance.offers_ground(
+            review=reviews
+        )
 
     def _synthesis_ready(self, turn: AgentTurn) -> bool:
         timing, sections = self._plan.strategy.synthesis, self._agenda.sections
@@ -195,8 +212,8 @@ class Run:
         awaited = sections.values() if timing == "end" else (sections[turn.section],)
         return not self._agenda.outline_open and all(s.settled for s in awaited)
 
-    def _awaits_fragments(self, turn: AgentTurn) -> bool:
-        """Whether a further fragment of somebody may let `turn` begin."""
+    def _awaits_ground(self, turn: AgentTurn) -> bool:
+        """Whether a further block of somebody may let `turn` begin."""
         ends_only = turn.answers and self._plan.strategy.synthesis != "live"
         return turn.phase is Phase.WAITING and not ends_only
 
@@ -206,7 +223,11 @@ class Run:
             self._end_turn(turn)
             return
         refusal = self._show_and_open(turn, "considers")
-        if refusal is not None and self._streams.idle:  # else what is open may leave enough
+        if refusal is None:
+            return
+        if turn.pulse.started is not None:
+            self._close_short(turn, refusal)
+        elif self._streams.idle:  # else what is open may leave enough
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
 
     def _reopen(self, turn: AgentTurn) -> None:
@@ -234,49 +255,125 @@ class Run:
             self._close_short(turn, refusal)
 
     def _settle(self, turn: AgentTurn) -> None:
-        """End a turn whose own text has ended, once what it reads has; show it the rest first."""
+        """End a turn whose own text has ended, once what it reads has; ask it for the last time what that changes."""
+        if turn.including is not None:
+            return
         reads_on = not turn.cut_short and turn.model.tier != "none"
         waits = reads_on or turn.answers
         if waits and not all(r.settled for r in self._agenda.readings(turn)):
             return
-        if reads_on and not turn.attention.closed_out and self._agenda.unseen(turn):
+        if reads_on and not turn.attention.last and self._owes_last(turn):
             if self._streams.full:
                 return
-            turn.attention.closed_out = True
+            turn.attention.last, turn.asking = True, Asking.LAST
             refusal = self._show_and_open(turn, "continues")
             if refusal is None:
                 return
-            self._events.tell(f"{turn.agent.name} did not read to the end: {refusal}", "warning")
+            turn.asking, turn.unread = Asking.TEXT, refusal
         self._end_turn(turn)
+
+    def _owes_last(self, turn: AgentTurn) -> bool:
+        """Whether a turn whose text has ended gets a last request: who owes a verdict on what has ended, and who
+        answers and has not seen all; others only where something that they have not seen concerns their text."""
+        unseen = self._agenda.unseen(turn)
+        if turn.agent.role.duty == "verdict":
+            if turn.verdict is None and not unseen and not turn.early and (found := verdict_in(turn.text)):
+                self._decide(turn, found)
+            return turn.verdict is None
+        if turn.answers or not unseen or self._is_told(unseen):
+            return bool(unseen)
+        return turn.model.id not in self._unordered and self._plan.policy.concerns(
+            self._texts(unseen), self._own_texts(turn)
+        )
+
+    def _is_told(self, unseen: list[str]) -> bool:
+        """Whether something of that was given to all, as what a user says in between: it always concerns them."""
+        return any(source_of(fragment) not in self._agenda.turns for fragment in unseen)
+
+    def _texts(self, fragments: list[str]) -> list[str]:
+        """Return the texts of fragments that stand."""
+        return self._agenda.texts(fragments)
+
+    def _own_texts(self, turn: AgentTurn) -> list[str]:
+        return self._agenda.texts(list(turn.provenance.fragments))
 
     def _show_and_open(self, turn: AgentTurn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
-        unseen, begins = self._agenda.unseen(turn), turn.pulse.started is None
-        turn.expose(unseen)
+        begins = turn.pulse.started is None
+        if not len(turn.draft):
+            turn.early = not all(r.settled for r in self._agenda.readings(turn))
+        shown, sources = self._news(turn)
+        turn.expose(shown, sources)
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
-            if unseen:
+            if shown:
                 turn.provenance.hide_last()
             return refusal
+        self._note_hidden(turn, sources)
         if begins:
             self._speaker(turn).started(turn)
-        if unseen:
-            self._announcer.reacts(turn, tuple(unseen), action)
+        if shown:
+            self._announcer.reacts(turn, tuple(shown), action)
         return None
+
+    def _news(self, turn: AgentTurn) -> tuple[list[str], dict[str, Glimpse]]:
+        """Return the fragments that `turn` is to be shown, and how their sources stand."""
+        shown: list[str] = []
+        sources: dict[str, Glimpse] = {}
+        for reading in self._agenda.readings(turn):
+            source = reading.source
+            if unseen := turn.provenance.unseen(source.provenance):
+                hidden = within_cap(source, unseen)
+                short = isinstance(source, AgentTurn) and source.settled and source.cut_short
+                state: State = (
+                    "broken off" if short else "complete" if reading.settled else "still being written"
+                )
+                sources[source.id] = Glimpse(state, hidden)
+                shown += [f for f in unseen if f not in set(hidden)]
+        return shown, sources
+
+    def _note_hidden(self, turn: AgentTurn, sources: dict[str, Glimpse]) -> None:
+        """Note what a cap hid of a deliverable from who reviews or answers."""
+        if not turn.answers and turn.agent.role.duty != "verdict":
+            return
+        for name, glimpse in sources.items():
+            source = self._agenda.turns.get(name)
+            if glimpse.hidden and source is not None and self._plan.strategy.delivers(source.agent.name):
+                fragments = (source.provenance.fragments[f] for f in glimpse.hidden)
+                turn.hidden[name] = turn.hidden.get(name, 0) + sum(f.end - f.start for f in fragments)
 
     # --- what the providers sent -----------------------------------------------------------------------------------
 
     def _content(self, delta: Content) -> None:
         received = self._streams.received(delta)
-        if received is not None and self._write(*received):
-            # A fragment lets somebody begin, and nothing else: who writes or holds waits for ends.
-            self._moved = self._moved or self._fragments_awaited
-            self._consider_interrupting(received[0])
+        if received is None:
+            return
+        turn, passage = received
+        if self._pass(turn, passage):
+            # Ground lets somebody begin, and nothing else: who writes or holds waits for ends.
+            self._moved = self._moved or self._ground_awaited
+        attempt = turn.calls.attempt
+        if attempt is not None and attempt.seam.outcome is Outcome.MISSED and not attempt.discard:
+            turn.calls.asked_again = True
+            self._streams.stop(turn, discard=True)
+
+    def _pass(self, turn: AgentTurn, passage: Passage) -> bool:
+        """Take what a seam gave; return whether a block was closed."""
+        closed = False
+        for order in passage.orders:
+            closed = self._writer(turn).obey(order) or closed
+        attempt = turn.calls.attempt
+        if passage.rest and attempt is not None and not attempt.discard:
+            closed = self._pass(turn, attempt.seam.feed(passage.rest)) or closed
+        text = passage.text
+        if passage.keep is not None:
+            self._cut_back(turn, text_position(passage.keep, turn.inserts), "its author wrote it anew")
+            turn.begins_line = None
+            text = gap(turn.text, fenced=False) + text
+        return (bool(text) and self._write(turn, text)) or closed
 
     def _write(self, turn: AgentTurn, text: str) -> bool:
-        """Add `text` to the turn; return whether that closed a fragment."""
-        if not text:
-            return False
+        """Add `text` to the turn; return whether that closed a block."""
         closed = self._writer(turn).write(text)
         if self._agenda.outline_open and _has_begun(turn.text):
             self._close_outline(turn)
@@ -287,25 +384,109 @@ class Run:
             self._moved = True
             self._announcer.progress()
 
-    def _ended(self, turn: AgentTurn, held: str, ending: Ending) -> None:
+    def _ended(self, turn: AgentTurn, attempt: Attempt, held: Passage, ending: Ending) -> None:
         self._moved = True
-        self._write(turn, held)
+        self._pass(turn, held)
         match ending:
+            case Ending.CONTINUE if turn.calls.asked_again:
+                self._streams.postpone(turn)
             case Ending.CONTINUE:
                 self._continue(turn)
+            case Ending.BROKEN:
+                self._mend(turn, attempt)
             case Ending.ENDED | Ending.FAILED:
                 if ending is Ending.FAILED and (advice := self._streams.refused) is not None:
                     self._fail("key_refused", advice)
-                self._finish_text(turn)
+                if attempt.content and (turn.failure is not None or turn.unread is not None):
+                    self._trim(turn)
+                if attempt.seam.outcome is Outcome.UNORDERED and isinstance(attempt.seam, LastSeam):
+                    self._end_last(turn, attempt.seam)
+                if not self._asks_again(turn, attempt):
+                    self._finish_text(turn)
             case Ending.RETRY:
                 pass
 
+    def _asks_again(self, turn: AgentTurn, attempt: Attempt) -> bool:
+        """Ask once more where a reply did not go on from the text, or said nothing; return whether that was done."""
+        outcome, again = attempt.seam.outcome, turn.calls.asked_again
+        nothing = outcome in (Outcome.NOTHING, Outcome.MISSED) or (
+            outcome is Outcome.OPEN and len(turn.draft) > 0
+        )
+        if turn.failure is not None or (attempt.last and turn.asking is Asking.LAST) or not nothing:
+            turn.calls.asked_again = False
+            return False
+        turn.calls.asked_again = not again
+        if again:
+            turn.stopped_short = not attempt.last
+            return False
+        self._streams.postpone(turn)
+        return True
+
+    def _mend(self, turn: AgentTurn, attempt: Attempt) -> None:
+        """Let a turn go on whose stream broke: from what is whole of its text."""
+        if not attempt.last or attempt.seam.outcome is Outcome.TEXT:
+            turn.asking = Asking.TEXT
+            self._cut_back(turn, turn.provenance.whole_end(len(turn.draft)), "its stream broke off within it")
+        self._streams.postpone(turn)
+
+    def _trim(self, turn: AgentTurn) -> None:
+        """Leave of a text that broke off for good what is whole of it, if anything is."""
+        if whole := turn.provenance.whole_end(len(turn.draft)):
+            failure, unread, reason = turn.failure, turn.unread, turn.finish_reason
+            self._cut_back(turn, whole, "its stream broke off within it")
+            turn.failure, turn.unread, turn.finish_reason = failure, unread, reason
+
+    def _cut_back(self, turn: AgentTurn, keep: int, reason: str) -> None:
+        """Take the text of a turn back to `keep`; what peers built on that is taken back as well."""
+        lost = turn.provenance.beyond(keep)
+        if lost:
+            self._withdraw(turn, lost[0], reason)
+        elif keep < len(turn.draft):
+            self._speaker(turn).wrote(turn, "", keep)
+            turn.cut(keep, frozenset())
+
+    def _include(self, turn: AgentTurn) -> None:
+        """Take over what the answer waits for, if it has come to its end, and what was written behind it."""
+        wanted = turn.including
+        if wanted is None:
+            return
+        try:
+            source = self._agenda.deliverable(turn.section, wanted.agent)
+        except LookupError:
+            return
+        turn.including, self._moved = None, True
+        piece = None if source is None else expanded(wanted, source)
+        if source is None or piece is None or len(piece) > EXPANSION_LIMIT:
+            turn.missing.append(wanted.words)
+            turn.begins_line = LineSeam(turn.text, fenced=False)
+            self._events.tell(
+                f"{turn.agent.name} includes {wanted.words}, and there is no such work", "error"
+            )
+        else:
+            turn.expose(turn.provenance.unseen(source.provenance), {})
+            line = f"@@{self._plan.nonce} include {wanted.words}"
+            self._writer(turn).insert(piece, line, source.id)
+        behind = "".join(turn.backlog)
+        turn.backlog.clear()
+        if behind:
+            self._write(turn, behind)
+        if turn.phase is Phase.HOLDING:
+            self._finish_text(turn)
+
     def _finish_text(self, turn: AgentTurn) -> None:
-        self._writer(turn).finish()
+        if turn.failure is not None or is_length(turn.finish_reason):
+            turn.draft.truncate(len(turn.draft))  # a control line that was cut off says nothing
+        if turn.including is None:
+            self._writer(turn).finish()
+        if turn.including is not None:  # what it waits for is text too; the rest of its own comes behind it
+            turn.phase, self._moved = Phase.HOLDING, True
+            return
         if turn.failure is None and not len(turn.draft) and self._wrote_nothing(turn) is Ending.RETRY:
             return
         self._close_outline(turn)
         turn.phase = Phase.HOLDING
+        if turn.asking is Asking.LAST:
+            turn.asking = Asking.TEXT
 
     def _wrote_nothing(self, turn: AgentTurn) -> Ending:
         if not turn.directed:
@@ -313,41 +494,82 @@ class Run:
         turn.fail(f"{turn.model.id} wrote control lines and no text")  # they have taken effect
         return Ending.FAILED
 
-    def _consider_interrupting(self, turn: AgentTurn) -> None:
-        if turn.phase is not Phase.STREAMING or turn.attention.closed_out or turn.model.tier == "none":
-            return
-        readings = self._agenda.readings(turn)
+    def stops(self, turn: AgentTurn) -> bool:
+        """Stop `turn`, whose text may end here, if there is news that is worth it; return whether that was done."""
+        attempt, attention = turn.calls.attempt, turn.attention
+        if (
+            turn.phase is not Phase.STREAMING
+            or attempt is None
+            or attempt.discard
+            or turn.including is not None
+        ):
+            return False
+        if attention.last or turn.model.tier == "none" or not (unseen := self._agenda.unseen(turn)):
+            return False
         situation = Situation(
-            interrupts=turn.attention.interrupts,
-            pending=sum(turn.provenance.count_unseen(r.source.provenance) for r in readings),
-            complete=all(r.settled for r in readings),
-            own_since=turn.attention.own_since,
+            interrupts=attention.interrupts,
+            own_since=attention.own_since,
+            reasons=turn.model.reasoning,
+            news=self._texts(unseen),
+            own=self._own_texts(turn),
         )
-        if not self._plan.policy.interrupts(situation):
-            return
-        if self._streams.refusal(turn, self._agenda.assignment(turn)) is None:
-            turn.attention.interrupts += 1
-            self._streams.stop(turn, discard=False)
+        told = self._is_told(unseen)
+        if not told and not self._plan.policy.interrupts(situation):
+            return False
+        if self._streams.refusal(turn, self._agenda.assignment(turn)) is not None:
+            return False
+        attention.interrupts += not told
+        turn.calls.asked_again = False  # its last reply went on
+        self._streams.stop(turn, discard=True)
+        return True
 
     # --- control lines and retraction ------------------------------------------------------------------------------
 
-    def _control(self, turn: AgentTurn, control: Control) -> str:
+    def control(self, turn: AgentTurn, control: Control) -> str:
+        """Act on a control line; return what its readers shall read in its place, if anything."""
         turn.directed = True
         match read_control(control.verb, control.rest):
             case OutlineTitle() as line:
                 self._agenda.outlines(turn, line)
-            case Verdict(words=words) as line if turn.agent.role.duty == "verdict":
-                turn.decide(line)
-                self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {words}")
-                # Its reason is what the refiner and the synthesizer need.
-                return f"**Verdict:** {words}" if words else ""
+            case Verdict() as line if turn.agent.role.duty == "verdict":
+                return self._take_verdict(turn, line)
+            case Done() if turn.foregone is not None:
+                self._decide(turn, turn.foregone)
             case Retract(fragment, reason):
+                turn.asking = Asking.TEXT  # what follows is text
                 self._withdraw(turn, fragment, reason or "withdrawn")
+            case Include() as line if turn.answers:
+                turn.including, self._moved = line, True
             case Object(fragment):
                 self._object(turn, fragment)
             case _:
                 pass  # a line out of its place says nothing
         return ""
+
+    def _take_verdict(self, turn: AgentTurn, verdict: Verdict) -> str:
+        """Take a verdict, if what it is on is there and was seen; return how its readers, who need its reason, read
+        it."""
+        if all(r.settled for r in self._agenda.readings(turn)) and not self._agenda.unseen(turn):
+            self._decide(turn, verdict)
+            return f"**Verdict:** {verdict.words}" if verdict.words else ""
+        turn.foregone = verdict
+        return f"**So far:** {verdict.words}" if verdict.words else ""
+
+    def _decide(self, turn: AgentTurn, verdict: Verdict) -> None:
+        turn.decide(verdict)
+        self._events.tell(f"{turn.agent.name}'s verdict on {turn.section}: {verdict.words}")
+
+    def _end_last(self, turn: AgentTurn, seam: LastSeam) -> None:
+        """Take a reply to a last request that does not say what it is: no text, at most a verdict."""
+        verdict = verdict_in(seam.said) if turn.agent.role.duty == "verdict" else None
+        if verdict is not None:
+            self._writer(turn).say(self._take_verdict(turn, verdict))
+            return
+        self._unordered.add(turn.model.id)
+        self._events.tell(
+            f"{turn.agent.name} did not say whether the news changes its text on {turn.section}; it stands as it is",
+            "warning",
+        )
 
     def _object(self, turn: AgentTurn, name: str) -> None:
         match turn.provenance.shown_as(name):
@@ -360,9 +582,12 @@ class Run:
     def _withdraw(self, turn: AgentTurn, fragment: str, reason: str) -> None:
         chunks = {t.id: t.provenance for t in self._agenda.turns.values()}
         ruling = take_back(chunks, turn.id, fragment, reason)
-        if ruling is not None:
-            self._carry_out(ruling)
-            self._announcer.reacts(turn, (ruling.root,), "revises")
+        if ruling is None:
+            return
+        self._carry_out(ruling)
+        self._announcer.reacts(turn, (ruling.root,), "revises")
+        if turn.draft.open_fence is not None:
+            self._streams.stop(turn, discard=True)  # it must be told that it goes on within its code
 
     def _carry_out(self, ruling: Ruling) -> None:
         for cut, why in ruling.cuts:
@@ -377,10 +602,16 @@ class Run:
         turn.rollbacks += 1
         self._moved = True
         self._agenda.sections[turn.section].said = False  # if it was, it is said again with what stands then
-        if turn.rollbacks > self._plan.limits.max_rollbacks:
-            self._close_short(turn, "what it built on was retracted too often")
-            return
-        if turn.calls.attempt is not None:
+        turn.attention.last, turn.asking = False, Asking.TEXT
+        if turn.rollbacks > self._plan.limits.max_rollbacks and not turn.patient:
+            turn.patient = True
+            self._events.tell(
+                f"{turn.agent.name} waits on {turn.section}: too much of what it built on was taken back"
+            )
+        if turn.patient:
+            self._streams.abandon(turn)
+            turn.phase = Phase.WAITING
+        elif turn.calls.attempt is not None:
             self._streams.stop(turn, discard=True)
         elif turn.phase in (Phase.HOLDING, Phase.DONE):
             self._streams.postpone(turn)

@@ -52,6 +52,12 @@ class Section(msgspec.Struct):
         """Return the turn, of those of `agents`, that was planned last and has text."""
         return next((t for t in reversed(self.turns) if t.agent.name in agents and len(t.draft)), None)
 
+    def open(self, agents: Container[str], loop: Container[str]) -> bool:
+        """Whether one of `agents`, of whom those in `loop` review and refine, may still write."""
+        turns = [t for t in self.turns if t.agent.name in agents]
+        in_loop = self.loop_open and any(t.agent.name in loop for t in turns)
+        return in_loop or not all(t.settled for t in turns)
+
     def standing(self, strategy: Strategy) -> list[AgentTurn]:
         """Return whose texts are the answer where no synthesis is: the answering agent's, else the latest of each
         chain of deliverables."""

@@ -30,8 +30,8 @@ class TurnSpeaker(Protocol):
         """The turn begins."""
         ...
 
-    def wrote(self, turn: AgentTurn, tokens: str) -> None:
-        """New text."""
+    def wrote(self, turn: AgentTurn, tokens: str, keep: int | None = None) -> None:
+        """New text, behind the first `keep` code points."""
         ...
 
     def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
@@ -72,9 +72,11 @@ class ChunkSpeaker:
             )
         )
 
-    def wrote(self, turn: AgentTurn, tokens: str) -> None:
+    def wrote(self, turn: AgentTurn, tokens: str, keep: int | None = None) -> None:
         """Emit `token_stream`."""
-        self._events.say(ev.TokenStreamEvent(chunk_id=turn.id, agent=turn.agent.name, tokens=tokens))
+        self._events.say(
+            ev.TokenStreamEvent(chunk_id=turn.id, agent=turn.agent.name, tokens=tokens, keep=keep)
+        )
 
     def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """Emit `fragment`."""
@@ -116,9 +118,9 @@ class SynthesisSpeaker:
     def started(self, turn: AgentTurn) -> None:
         """Say nothing: the first text says it."""
 
-    def wrote(self, turn: AgentTurn, tokens: str) -> None:
+    def wrote(self, turn: AgentTurn, tokens: str, keep: int | None = None) -> None:
         """Emit `synthesis_stream`."""
-        self._write(turn.section, tokens, None)
+        self._write(turn.section, tokens, keep)
 
     def closed_fragment(self, turn: AgentTurn, fragment: Fragment) -> None:
         """Say nothing: nobody reads a synthesis while it is written."""

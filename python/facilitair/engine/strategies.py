@@ -20,6 +20,9 @@ def _agents(*roles: str) -> tuple[AgentSpec, ...]:
     return tuple(AgentSpec(name=role, role=role) for role in roles)
 
 
+_WORK = (("coder", "refiner"), ("documenter",))
+
+
 def _pipeline() -> Strategy:
     return Strategy(
         name="pipeline",
@@ -34,6 +37,7 @@ def _pipeline() -> Strategy:
         ),
         loop=Loop(reviewer="reviewer", refiner="refiner"),
         synthesis="section",
+        deliverables=_WORK,
     )
 
 
@@ -44,11 +48,14 @@ def _balanced() -> Strategy:
         edges=(
             Edge("architect", "coder", "live"),
             Edge("coder", "reviewer", "live"),
-            Edge("coder", "refiner", "live"),
-            Edge("reviewer", "refiner", "live"),
-            Edge("refiner", "documenter", "live"),
+            Edge("coder", "refiner"),
+            Edge("reviewer", "refiner"),
+            # The documenter reads what there is, and waits for no verdict.
+            Edge("coder", "documenter", "live"),
         ),
+        loop=Loop(reviewer="reviewer", refiner="refiner"),
         synthesis="live",
+        deliverables=_WORK,
     )
 
 

@@ -2,7 +2,7 @@
 
 There is one retry loop, and it ends with the first visible content of a stream: what a user has seen is never
 played again. A failure that may pass, an answer of nothing included, is tried again after the provider's Retry-After or
-a growing pause, then the role's next model is taken.
+a growing pause, then the role's next model is taken. A stream that broke in mid-text is continued once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 from facilitair_rust import Closed, Content, Failed, Finished, Reasoning
 
 from ..clock import Clock
-from ..finish import is_whole
+from ..finish import is_length, is_whole
 from ..stream import EventStream
 from ..transport import Channel
 from .budget import Budget
 from .plan import Plan
-from .prompts import Assignment, Brief, Own, compose, own_quotes, shown_to
-from .seam import BlankSeam, FirstSeam, OverlapSeam, ParagraphSeam, Seam
+from .prompts import Asking, Assignment, Brief, Own, compose, own_quotes, shown_to
+from .seam import ContinuationSeam, FirstSeam, LastSeam, Passage, Seam
 from .source import Source
 from .turn import AgentTurn, Attempt, Phase
 
@@ -61,6 +61,7 @@ class Ending(Enum):
 
     CONTINUE = auto()  # stopped by us: go on with what is new
     ENDED = auto()  # the model has finished its text
+    BROKEN = auto()  # in mid-text: go on from what is whole of it
     RETRY = auto()  # waits; `Calls.retry_at` says until when
     FAILED = auto()  # `AgentTurn.failure` says why
 
@@ -92,7 +93,7 @@ class Streams:
         """Whether no stream is open."""
         return not self._turns
 
-    def received(self, delta: Content) -> tuple[AgentTurn, str] | None:
+    def received(self, delta: Content) -> tuple[AgentTurn, Passage] | None:
         """Count what a stream sent; return whose text it is and what of it can be released, or `None` when it is no
         longer wanted."""
         self.budget.received(delta.stream, len(delta.text))
@@ -100,11 +101,12 @@ class Streams:
         attempt = None if turn is None else turn.calls.attempt
         if turn is None or attempt is None or attempt.discard:
             return None
-        turn.pulse.heard(self._clock.now())
-        released = attempt.seam.feed(delta.text)
-        if released or delta.text.strip():
+        if delta.text.strip():
             attempt.content, attempt.reasoning, turn.calls.tries = True, False, 0
-        return turn, released
+        passage = attempt.seam.feed(delta.text)
+        if passage.text:  # what is held back is silence to who waits
+            turn.pulse.heard(self._clock.now())
+        return turn, passage
 
     def reasons(self, delta: Reasoning) -> None:
         """Count what a model thinks; nobody is shown it."""
@@ -157,7 +159,8 @@ class Streams:
         self._turns[stream] = turn
         self.models_used[turn.model.id] = turn.model
         self.budget.open(stream, turn.model, brief.characters)
-        turn.calls.attempt, turn.calls.retry_at = Attempt(stream, _seam(turn, brief)), None
+        turn.calls.attempt = Attempt(stream, self._seam(turn, brief), last=turn.asking is Asking.LAST)
+        turn.calls.retry_at, turn.begins_line = None, None
         turn.phase = Phase.STREAMING
         turn.pulse.opened(self._clock.now())
         return None
@@ -183,26 +186,27 @@ class Streams:
             del self._turns[stream]
             turn.spent.add(self.budget.settle(stream, None))
 
-    def end(self, delta: Finished | Failed | Closed) -> tuple[AgentTurn, str, Ending] | None:
-        """Settle an ended stream: its turn, the text its seam still held, and what follows; `None` when the stream
-        had been abandoned."""
+    def end(self, delta: Finished | Failed | Closed) -> tuple[AgentTurn, Attempt, Passage, Ending] | None:
+        """Settle an ended stream: its turn, what it was, the text its seam still held, and what follows; `None` when
+        the stream had been abandoned."""
         turn = self._turns.pop(delta.stream, None)
         attempt = turn.calls.attempt if turn is not None else None
         if turn is None or attempt is None:
             return None
         turn.calls.attempt, turn.calls.reasoned = None, attempt.reasoning
         self._settle(turn, attempt, delta)
-        held = "" if attempt.discard else attempt.seam.flush()
+        whole = isinstance(delta, Finished) and not is_length(delta.reason)
+        held = Passage() if attempt.discard else attempt.seam.end(whole=whole)
         stopped = turn.phase is Phase.STOPPING
         if isinstance(delta, Failed) and not stopped:
             error = delta.error
             trouble = Trouble(error.code, error.message, error.retryable, error.retry_after_s, error.status)
-            return turn, held, self._failed(turn, trouble, attempt.content)
+            return turn, attempt, held, self._failed(turn, trouble, attempt)
         if isinstance(delta, Finished) and not attempt.discard:
-            if not turn.attention.closed_out:
+            if not turn.attention.last:
                 turn.finish_reason = delta.reason
-            return turn, held, Ending.ENDED
-        return turn, held, Ending.CONTINUE
+            return turn, attempt, held, Ending.ENDED
+        return turn, attempt, held, Ending.CONTINUE
 
     def answered_nothing(self, turn: AgentTurn) -> Ending:
         """Take an end of `turn` that left no text for a failure, and return what follows."""
@@ -213,7 +217,7 @@ class Streams:
         again = is_whole(reason) and turn.calls.empty <= self._plan.limits.retries
         trouble = Trouble("empty_answer", f"it {what} (finish reason {reason})", retryable=again)
         turn.finish_reason = "stop"
-        return self._failed(turn, trouble, content=False)
+        return self._failed(turn, trouble, None)
 
     def _settle(self, turn: AgentTurn, attempt: Attempt, delta: Finished | Failed | Closed) -> None:
         refused = isinstance(delta, Failed) and delta.error.code in _NOT_SERVED
@@ -223,19 +227,32 @@ class Streams:
             turn.spent.add(self.budget.settle(delta.stream, delta.usage))
 
     def _brief(self, turn: AgentTurn, work: Assignment) -> Brief:
-        shown = shown_to(turn.provenance, self._sources)
+        shown = shown_to(turn.provenance, self._sources, turn.inserts)
         tier = turn.model.tier
-        own = Own(turn.text, own_quotes(turn), closing=turn.attention.closed_out)
+        own = Own(
+            turn.prompted,
+            own_quotes(turn, turn.inserts),
+            asking=turn.asking,
+            fence=turn.draft.open_fence,
+            early=turn.early,
+            again=turn.calls.asked_again,
+        )
         return compose(self._plan, work, shown, own, tier)
 
-    def _failed(self, turn: AgentTurn, error: Trouble, content: bool) -> Ending:
+    def _seam(self, turn: AgentTurn, brief: Brief) -> Seam:
+        own, nonce = turn.prompted, self._plan.nonce
+        if not own:
+            return FirstSeam()
+        if turn.asking is Asking.LAST:
+            return LastSeam(own, nonce=nonce)
+        fenced, patient = turn.draft.open_fence is not None, not turn.calls.asked_again
+        return ContinuationSeam(own, nonce=nonce, anchor=brief.anchor, fenced=fenced, patient=patient)
+
+    def _failed(self, turn: AgentTurn, error: Trouble, attempt: Attempt | None) -> Ending:
+        """Return what follows a failure of `attempt`, or (`None`) an end of it that left no text."""
         reason = f"{turn.model.id}: {error.message} ({error.code})"
-        if content and turn.attention.closed_out:
-            self._events.tell(f"{turn.agent.name}'s last addition was cut: {reason}", "warning")
-            return Ending.ENDED
-        if content:
-            turn.fail(reason)
-            return Ending.FAILED
+        if attempt is not None and attempt.content:
+            return self._broken(turn, reason)
         if error.is_wrong_key:
             return self._wrong_key(turn, error)
         now = self._clock.now()
@@ -253,11 +270,31 @@ class Streams:
             turn.phase, turn.calls.retry_at = Phase.RETRYING, now
             self._events.tell(f"{turn.agent.name}: {reason}; going on with {turn.model.id}", "warning")
             return Ending.RETRY
-        if turn.attention.closed_out:
-            self._events.tell(f"{turn.agent.name} did not read to the end: {reason}", "warning")
-            return Ending.ENDED
+        if turn.attention.last:
+            return self._unread(turn, reason)
+        if turn.provenance.hide_news(len(turn.draft)):
+            turn.phase, turn.calls.retry_at = Phase.RETRYING, now
+            self._events.tell(f"{turn.agent.name}: {reason}; going on without the news", "warning")
+            return Ending.RETRY
         turn.fail(reason)
         return Ending.FAILED
+
+    def _broken(self, turn: AgentTurn, reason: str) -> Ending:
+        if not turn.calls.mended:
+            turn.calls.mended = True
+            self._events.tell(
+                f"{turn.agent.name}: {reason}; going on from what is whole of its text", "warning"
+            )
+            return Ending.BROKEN
+        if turn.attention.last:
+            return self._unread(turn, reason)
+        turn.fail(reason)
+        return Ending.FAILED
+
+    def _unread(self, turn: AgentTurn, reason: str) -> Ending:
+        """End a turn whose text had ended, and who could not be asked what changes in it."""
+        turn.unread = reason
+        return Ending.ENDED
 
     def _may_still_load(self, turn: AgentTurn, now: float) -> bool:
         """Whether a server that is loading its model is still waited for: as long as for the first word of one that
@@ -276,11 +313,8 @@ class Streams:
             reason = f"{provider} refuses {key} ({error.message}); {check}, or run `facilitair doctor`"
             self._refused[provider] = reason
             self._events.tell(reason, "error")
-        if turn.attention.closed_out:
-            self._events.tell(
-                f"{turn.agent.name} did not read to the end: {self._refused[provider]}", "warning"
-            )
-            return Ending.ENDED
+        if turn.attention.last:
+            return self._unread(turn, self._refused[provider])
         if not self.serve(turn):
             return Ending.FAILED
         turn.phase, turn.calls.retry_at = Phase.RETRYING, self._clock.now()
@@ -295,12 +329,3 @@ class Streams:
 
             self._jitter = Random(self._plan.nonce)  # noqa: S311 - spreads retries, guards nothing
         return float(_FIRST_PAUSE_S * 2**turn.calls.tries) * self._jitter.uniform(0.8, 1.2)
-
-
-def _seam(turn: AgentTurn, brief: Brief) -> Seam:
-    own = turn.text
-    if not own:
-        return FirstSeam()
-    if turn.attention.closed_out:
-        return ParagraphSeam(own)
-    return OverlapSeam(own) if brief.prefill is None else BlankSeam(own)

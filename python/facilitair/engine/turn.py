@@ -7,6 +7,7 @@ rules that concern this turn alone; who reads whom is `sections`, what happens w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from facilitair_rust import ChunkText
 from ..finish import described, is_length, is_whole
 from ..stream import Figures
 from .budget import Spending
-from .control import Verdict
+from .control import Include, Verdict
+from .includes import Insert, as_prompted
 from .influence import Attention
 from .plan import PlannedAgent
-from .provenance import Provenance
-from .seam import FirstSeam, NoSeam, Seam
+from .prompts import Asking
+from .provenance import Glimpse, Provenance
+from .seam import FirstSeam, LineSeam, OpenSeam, Seam
 
 if TYPE_CHECKING:
     from ..providers.model import Model
@@ -44,6 +47,7 @@ class Attempt(msgspec.Struct):
 
     stream: int
     seam: Seam = msgspec.field(default_factory=FirstSeam)
+    last: bool = False  # whether it answers a last request
     content: bool = False  # whether any has come
     reasoning: bool = False  # whether the model thinks, and writes nothing
     discard: bool = False
@@ -57,6 +61,8 @@ class Calls(msgspec.Struct):
     tries: int = 0  # that failed, of this model, since it last wrote
     empty: int = 0  # that left no text, of this model
     reasoned: bool = False  # whether the last one thought
+    asked_again: bool = False  # because a reply did not go on from the text
+    mended: bool = False  # a stream that broke in mid-text was continued
     loading_since: float | None = None  # its server said that it loads the model
     retry_at: float | None = None  # `None`: as soon as a stream may be opened
 
@@ -112,8 +118,10 @@ class AgentTurn:
     """
 
     __slots__ = (
-        "agent", "answers", "attention", "calls", "decided_at", "directed", "draft", "failure", "finish_reason", "id",
-        "number", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "verdict",
+        "agent", "answers", "asking", "attention", "backlog", "begins_line", "calls", "decided_at", "directed", "draft",
+        "early", "failure", "finish_reason", "foregone", "hidden", "id", "including", "inserts", "missing", "number",
+        "patient", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "stopped_short", "unread",
+        "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -128,9 +136,21 @@ class AgentTurn:
         self.provenance = Provenance(self.id)
         self.phase = Phase.WAITING
         self.verdict: Verdict | None = None
+        self.foregone: Verdict | None = None  # one given before what it is on was there
         self.decided_at = 0  # where in its text the verdict stands
         self.directed = False  # whether it wrote a control line
+        self.asking = Asking.TEXT  # what its next request asks for
+        self.begins_line: LineSeam | None = None  # through which it goes on after it took text back
+        self.early = False  # whether what it reads was still being written when it began
         self.rollbacks = 0
+        self.patient = False  # waits for ends, because too much of what it built on was retracted
+        self.stopped_short = False  # was interrupted, and its model would not go on
+        self.unread: str | None = None  # why it was not asked what the last news changes
+        self.including: Include | None = None  # what its answer takes over, and waits for
+        self.backlog: list[str] = []  # what it wrote behind that
+        self.inserts: list[Insert] = []  # what it took over
+        self.missing: list[str] = []  # what it wanted to take over, and is not there
+        self.hidden: dict[str, int] = {}  # code points of a deliverable that a cap kept from it, by source
         self.finish_reason = "stop"
         self.failure: str | None = None
         self.calls = Calls()
@@ -141,12 +161,18 @@ class AgentTurn:
     @property
     def author(self) -> str:
         """Its agent, as a prompt introduces it."""
-        return f"the {self.agent.role.title.lower()}"
+        title = self.agent.role.title.lower()
+        return f"the {title}" if self.agent.name == title else f"the {title} {self.agent.name}"
 
     @property
     def text(self) -> str:
         """The text as it stands."""
         return self.draft.text
+
+    @property
+    def prompted(self) -> str:
+        """The text as its author is shown it, with lines for what it took over."""
+        return as_prompted(self.text, self.inserts)
 
     @property
     def model(self) -> Model:
@@ -172,9 +198,22 @@ class AgentTurn:
     def loss(self) -> str | None:
         """What it ended with less than it should have, or `None`."""
         if self.failure is None and is_whole(self.finish_reason):
-            return None
+            return self._shortcoming()
         why = "ended early" if self.finish_reason == "budget" else described(self.finish_reason)
         return f"{self.agent.name} on {self.section}: {self.failure or why}"
+
+    def _shortcoming(self) -> str | None:
+        where = f"{self.agent.name} on {self.section}"
+        if self.stopped_short:
+            return f"{where}: was interrupted, and did not go on from its text"
+        if self.unread is not None:
+            return f"{where}: did not read to the end: {self.unread}"
+        if self.missing:
+            return f"{where}: wanted to include {', '.join(self.missing)}, and there is no such work"
+        if self.hidden:
+            count = sum(self.hidden.values())
+            return f"{where}: was not shown {count} characters of {', '.join(self.hidden)}, which is too long"
+        return None
 
     @property
     def running(self) -> bool:
@@ -194,19 +233,24 @@ class AgentTurn:
         """Note that its model did not finish."""
         self.failure, self.finish_reason = why, "error"
 
-    def expose(self, fragments: list[str]) -> None:
-        """Record that the author is shown `fragments` now."""
-        if fragments:
-            self.provenance.expose(len(self.draft), tuple(fragments))
+    def expose(self, fragments: list[str], sources: Mapping[str, Glimpse]) -> None:
+        """Record that the author is shown `fragments` now, and how their sources stand."""
+        if fragments or sources:
+            self.provenance.expose(len(self.draft), tuple(fragments), sources)
         self.attention.own_since = 0
 
     def cut(self, keep: int, tainted: frozenset[str]) -> None:
         """Take its text back to `keep` code points, from where it may be told all again."""
         self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
-        self.failure, self.finish_reason = None, "stop"
+        self.including = None
+        self.backlog.clear()
+        self.inserts = [insert for insert in self.inserts if insert.end <= keep]
+        self.failure, self.finish_reason, self.stopped_short, self.unread = None, "stop", False, None
         if keep <= self.decided_at:  # what the verdict was given on, or its own paragraph, no longer stands
             self.verdict = None
-        self.attention.closed_out, self.attention.own_since = False, 0
+        self.attention.own_since = 0
         if self.calls.attempt is not None:
-            self.calls.attempt.seam = NoSeam() if keep else FirstSeam()
+            self.calls.attempt.seam = OpenSeam() if keep else FirstSeam()
+        fenced = self.draft.open_fence is not None
+        self.begins_line = LineSeam(self.text, fenced=fenced) if keep else None

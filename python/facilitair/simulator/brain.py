@@ -21,6 +21,7 @@ from ..errors import FaultError
 from ..protocols import Wire
 from . import messages, wire
 from .faults import Fault, parse_faults
+from .manners import MANNERS, MOODY, Asked, Kind, Situation, as_asked, drawn, parse_manners
 from .naming import read_name
 from .personas import Persona, personas
 from .prompt import Prompt, Turn, rest_of
@@ -46,9 +47,10 @@ class Script:
 
     `text` is the whole answer. A callable gets the prompt; it may begin with `prompt.own`, which is not said
     again. The first piece comes after `ttft_s`, the others every `between_s` (or at `tokens_per_s`), each delay
-    varied by up to `jitter` (a share of it, from the seed). `reasoning` is thought aloud before a new answer,
-    `overlap` characters of the own text are repeated when it is asked to go on in a new turn, `faults` happen as if
-    the model name asked for them. `split` must return pieces that join to the text.
+    varied by up to `jitter` (a share of it, from the seed). `reasoning` is thought aloud before a new answer, and
+    before each continuation with the manner "rethinks". `faults` and `manners` happen as if the model name asked for
+    them.
+    `split` must return pieces that join to the text.
     """
 
     text: str | Callable[[Prompt], str]
@@ -57,17 +59,18 @@ class Script:
     between_s: float | None = None
     jitter: float = 0.0
     reasoning: str | Callable[[Prompt], str] = ""
-    overlap: int = 0
     usage: bool = True
     faults: Sequence[str] = ()
+    manners: Sequence[str] = ()
     split: Callable[[str], Sequence[str]] = pieces
 
     def __post_init__(self) -> None:
         if not (0 <= self.ttft_s < math.inf and 0 <= self.pause_s < math.inf):
             raise ValueError("the times of a script must be finite and not negative")
-        if not (0 <= self.jitter <= 1 and self.overlap >= 0):
-            raise ValueError("jitter is a share from 0 to 1, overlap a number of characters")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("jitter is a share from 0 to 1")
         parse_faults(self.faults)
+        parse_manners(self.manners)
 
     @property
     def pause_s(self) -> float:
@@ -76,18 +79,44 @@ class Script:
             return self.between_s
         return 1 / self.tokens_per_s if self.tokens_per_s > 0 else math.inf
 
-    def remaining(self, prompt: Prompt) -> str:
-        """Return what it says to `prompt`."""
+    def reply(self, prompt: Prompt, manner: str | None, chance: random.Random) -> str:
+        """Return what it says to `prompt`: in that manner, where one is named that fits."""
         whole = self.text if isinstance(self.text, str) else self.text(prompt)
-        rest = rest_of(whole, prompt.own)
-        repeated = 0 if prompt.prefilled or not rest else min(self.overlap, len(prompt.own))
-        return prompt.own[len(prompt.own) - repeated :] + rest
+        case = Situation(
+            kind=kind_of(prompt),
+            own=prompt.own,
+            whole=whole,
+            rest=_last_words(whole, prompt) if prompt.is_last else rest_of(whole, prompt.own),
+            anchor="" if prompt.is_last else prompt.anchor,
+            nonce=prompt.nonce or "",
+            chance=chance,
+        )
+        return (as_asked if manner is None else MANNERS[manner].manner)(case)
 
-    def thought(self, prompt: Prompt) -> str:
+    def thought(self, prompt: Prompt, manner: str | None) -> str:
         """Return what it thinks first; an answer that is continued was thought through before."""
-        if prompt.own:
+        if prompt.own and manner != "rethinks":
             return ""
         return self.reasoning if isinstance(self.reasoning, str) else self.reasoning(prompt)
+
+
+def kind_of(prompt: Prompt) -> Kind:
+    """Return what kind of reply is asked for."""
+    if not prompt.own:
+        return "begins"
+    if prompt.is_last:
+        return "last"
+    return "in place" if prompt.prefilled else "goes on"
+
+
+def _last_words(whole: str, prompt: Prompt) -> str:
+    """Return the answer to a last request: the verdict that the script comes to, or what its text still lacks."""
+    verdicts = re.findall(rf"^@@{prompt.nonce} verdict [^\n]*$", whole, re.M)
+    if verdicts:
+        return str(verdicts[-1])
+    rest = rest_of(whole, prompt.own)
+    known = whole.startswith(prompt.own.rstrip()) and rest.strip()
+    return f"@@{prompt.nonce} add\n{rest.lstrip()}" if known else f"@@{prompt.nonce} done"
 
 
 class _Part(msgspec.Struct):
@@ -180,7 +209,7 @@ class Brain:
     @property
     def requests(self) -> Mapping[str, int]:
         """How often each model was asked, by its full name; the last thousand models."""
-        return dict(self._counts)
+        return {model: count for model, count in self._counts.items() if "\x1f" not in model}
 
     def models(self) -> Reply:
         """Return the list of models as a provider does."""
@@ -222,6 +251,7 @@ class Brain:
             return writer.error_reply(404, message, "model_not_found")
         try:
             faults = parse_faults([*name.faults, *script.faults])
+            manners = parse_manners([*name.manners, *script.manners])
         except FaultError as error:
             return writer.error_reply(400, str(error), "unknown_fault")
         number = self._count(chat.model)
@@ -232,7 +262,7 @@ class Brain:
         denied = _denied(active, writer)
         if denied is not None:
             return denied
-        answer = self._answered(chat, script, active, number)
+        answer = self._answered(chat, script, active, manners, number)
         return writer.streamed(answer) if chat.stream else writer.at_once(answer)
 
     def _count(self, model: str) -> int:
@@ -241,16 +271,35 @@ class Brain:
             self._counts.popitem(last=False)
         return count
 
+    def _manner(self, model: str, kind: Kind, asked: Sequence[Asked], chance: random.Random) -> str | None:
+        """Return the first of the manners asked for that such a reply can have, and has not had often enough."""
+        for manner in asked:
+            if manner.name == MOODY:
+                return drawn(kind, chance)
+            key = f"{model}\x1f{manner.name}"
+            if kind in MANNERS[manner.name].kinds and (
+                manner.times is None or self._count(key) <= manner.times
+            ):
+                return manner.name
+        return None
+
     def _answered(
-        self, chat: _ChatRequest, script: Script, faults: Mapping[str, Fault], number: int
+        self,
+        chat: _ChatRequest,
+        script: Script,
+        faults: Mapping[str, Fault],
+        manners: Sequence[Asked],
+        number: int,
     ) -> Answer:
         self._answers += 1
         prompt = Prompt(tuple(message.turn() for message in chat.messages))
-        text = script.remaining(prompt)
+        chance = random.Random(f"{self._seed}/{chat.model}/{number}/manner")  # noqa: S311 (reproducible on purpose)
+        manner = self._manner(chat.model, kind_of(prompt), manners, chance)
+        text = script.reply(prompt, manner, chance)
         if "u2028" in faults and not prompt.own:
             first, gap, others = text.partition("\n\n")
             text = f"{first}\n\n{_ODD_CHARACTERS}{gap}{others}"
-        thoughts, content = pieces(script.thought(prompt)), list(script.split(text))
+        thoughts, content = pieces(script.thought(prompt, manner)), list(script.split(text))
         if "".join(content) != text:
             raise ValueError(f"the pieces that {script.split!r} made do not join to the text")
         most = chat.max_completion_tokens or chat.max_tokens or len(thoughts) + len(content)

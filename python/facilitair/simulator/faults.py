@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import FaultError
+from .manners import MANNERS, MOODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def _parse(text: str) -> Fault:
     match = _TOKEN.fullmatch(text)
     kind = FAULTS.get(match[1]) if match else None
     if match is None or kind is None:
-        raise FaultError(f"there is no fault {text[:40]!r}; there are: {', '.join(FAULTS)}")
+        known = ", ".join((*FAULTS, *MANNERS, MOODY))
+        raise FaultError(f"there is no fault or manner {text[:40]!r}; there are: {known}")
     name, times, value = match.groups()
     if times is not None and int(times) == 0:
         raise FaultError(f"the fault {text!r} would never happen; give at least x1")

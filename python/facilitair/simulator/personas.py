@@ -86,6 +86,8 @@ class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
     tests: str
+    file: str
+    tests_file: str
     aliases: tuple[str, ...]
     naming: Literal["snake", "camel", "pascal"]
 
@@ -166,10 +168,9 @@ def _values(prompt: Prompt) -> dict[str, str]:
         language = f"Python, as this script knows no {language}"
     comment = task.replace("\\", "/").replace('"', "'")
 
-    def block(template: str) -> str:
-        return (
-            f"```{fence or 'python'}\n{template.strip().replace('CALL', call).replace('TASK', comment)}\n```"
-        )
+    def block(template: str, file: str) -> str:
+        body = template.strip().replace("CALL", call).replace("TASK", comment)
+        return f"```{fence or 'python'} title={file}\n{body}\n```"
 
     return {
         "task": f"“{task}”" if task else "the task",
@@ -177,8 +178,10 @@ def _values(prompt: Prompt) -> dict[str, str]:
         "language": language,
         "edge": f"The {_shortened(prompt.framework)} layer" if prompt.framework else "The layer around it",
         "call": call,
-        "code": block(code.text),
-        "tests": block(code.tests),
+        "code": block(code.text, code.file),
+        "tests": block(code.tests, code.tests_file),
+        "included": prompt.include or block(code.text, code.file),
+        "included_tests": prompt.include or block(code.tests, code.tests_file),
         "disclaimer": DISCLAIMER,
     }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-_NONCE: Final = re.compile(r"@@([0-9A-Za-z]{8,16}) (section|verdict|retract|object)\b")
+_NONCE: Final = re.compile(r"@@([0-9A-Za-z]{8,16}) (section|verdict|retract|object|done|add|include)\b")
 _GO_ON: Final = re.compile(
     r"\b(?:continue|go on|carry on|keep going|where you(?:r text)? (?:stopped|left off))\b", re.I
 )
@@ -22,15 +22,21 @@ _QUOTE: Final = re.compile(
     r"(?P<fence>[^\w\s]{1,8}[0-9A-Za-z]{6,32}[^\w\s]{0,8})[ ][^\n]*?(?<![\w/.-])"
     r"(?P<first>[\w-]+/(?P<agent>[\w-]+)\.\d+#\d+)(?:[^\n]*?(?P<last>[\w-]+/[\w-]+\.\d+#\d+))?"
 )
-_CONTEXT: Final = re.compile(r"^context:\s*(?=\{)", re.I | re.M)
+_TASK: Final = re.compile(
+    r"task:\s*(?:[^\w\s]{1,8}[0-9A-Za-z]{6,32}[^\w\s]{0,8} [^\n]*\n\s*)(\S[^\n]*)", re.I
+)
+_CONTEXT: Final = re.compile(
+    r"^context:\s*(?:[^\w\s]{1,8}[0-9A-Za-z]{6,32}[^\w\s]{0,8} [^\n]*\n\s*)?(?=\{)", re.I | re.M
+)
 _SECTION: Final = re.compile(
     r"^(?:your part now|section):[^\S\n]*([^\n]+?)(?:\. write only[^\n]*)?$", re.I | re.M
 )
 _CONTROL_LINE: Final = re.compile(r"@@[0-9A-Za-z]{8,16} [a-z]")
-_MARK: Final = re.compile(r"\[#\d+\] ")
+_MARK: Final = re.compile(r"\[#\d+\] ?")
 _CODE_FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
 _LONGEST_ANCHOR: Final = 40  # characters of the own text by which a place in the script is found again
 _SHORTEST_ANCHOR: Final = 8
+_ANCHOR_LINES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Prompt:
     def task(self) -> str:
         """The first line of what is to be done; empty when there is none."""
         first = next((turn.content.strip() for turn in self.turns if turn.role == "user"), "")
+        if fenced := _TASK.match(first):
+            return fenced[1]
         return self._labelled("task") or first.partition("\n")[0]
 
     @cached_property
@@ -94,6 +102,35 @@ class Prompt:
         """Whether the prompt shows how to write `@@<nonce> verdict approve|revise <reason>`."""
         return "verdict" in self._control_lines
 
+    @property
+    def include(self) -> str:
+        """The line by which it may take over an agent's work, as it was shown; empty when it was shown none."""
+        asking = (turn.content for turn in self.turns if turn.role != "assistant")
+        found = (re.search(r"^@@[0-9A-Za-z]{8,16} include [\w-]+$", content, re.M) for content in asking)
+        return next((line[0] for line in found if line), "")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is asked what the last news changes in a text that has ended, to be said with a control line."""
+        asked = {m[2] for m in _NONCE.finditer(self.turns[-1].content)} if self._own_stands else set()
+        return "add" in asked and bool(asked & {"done", "verdict"})
+
+    @property
+    def anchor(self) -> str:
+        """The words, the end of its own text, that it is asked to begin with; empty when it is not."""
+        own, lines = self.own.rstrip(), self.turns[-1].content.split("\n") if self._own_stands else []
+        found = ""
+        for start in range(len(lines)):
+            for end in range(start + 1, min(start + _ANCHOR_LINES, len(lines)) + 1):
+                words = "\n".join(lines[start:end]).strip()
+                if len(found) < len(words) and own.endswith(words):
+                    found = words
+        return found
+
+    @property
+    def _own_stands(self) -> bool:
+        return bool(self.own) and self.turns[-1].role == "user"
+
     @cached_property
     def peers(self) -> tuple[Peer, ...]:
         """What the prompt quotes of others, in order."""
@@ -107,7 +144,7 @@ class Prompt:
         for turn in reversed(self.turns):
             if turn.role == "assistant":
                 pieces.append(turn.content)
-            elif not _GO_ON.search(turn.content):
+            elif not (_GO_ON.search(turn.content) or "add" in {m[2] for m in _NONCE.finditer(turn.content)}):
                 break
         return "".join(reversed(pieces))
 
@@ -214,5 +251,7 @@ def _quotes(turn: Turn) -> Iterator[Peer]:
             for quoted in lines:
                 if quoted.startswith(head["fence"]):
                     break
-                body.append(_MARK.sub("", quoted))
+                unmarked = _MARK.sub("", quoted)
+                if unmarked or not quoted:
+                    body.append(unmarked)
             yield Peer(head["first"], head["last"] or head["first"], head["agent"], "\n".join(body))

@@ -33,7 +33,7 @@ mod facilitair_rust {
     #[pymodule_export]
     use super::push::PushStream;
     #[pymodule_export]
-    use super::text::{Boundary, ChunkText, Control, Text};
+    use super::text::{Block, Boundary, ChunkText, Control, Text};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -47,5 +47,5 @@ pub use http::{Client, ClientError};
 pub use mux::Mux;
 pub use push::Push;
 pub use shared::{Pushed, StreamId, Waiting};
-pub use text::{ChunkText, Segment, TextError};
+pub use text::{Block, BlockKind, ChunkText, Segment, TextError};
 pub use wire::{Reading, Wire};

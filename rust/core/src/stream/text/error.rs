@@ -14,4 +14,13 @@ pub enum TextError {
         /// There are.
         length: usize,
     },
+    /// What was inserted whole is kept whole.
+    #[error("cannot keep {keep} code points: that is within a piece inserted as a whole")]
+    Inside {
+        /// Asked for.
+        keep: usize,
+    },
+    /// A piece inserted whole ends its last line, so that what follows begins one.
+    #[error("a piece inserted as a whole must be text that ends with a line end")]
+    NoLines,
 }

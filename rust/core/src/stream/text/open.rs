@@ -23,6 +23,11 @@ impl Open {
         Self { start, ..Self::default() }
     }
 
+    /// Where it starts.
+    pub(super) fn start(&self) -> usize {
+        self.start
+    }
+
     pub(super) fn see(&mut self, c: char, at: usize) {
         if !c.is_whitespace() {
             self.ink.get_or_insert(at);

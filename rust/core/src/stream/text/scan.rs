@@ -1,8 +1,8 @@
 //! Where fragments may end: sentences, list items, headings, paragraphs, blocks of code.
 //!
 //! A small subset of CommonMark, decided character by character without looking ahead: fences (also
-//! inside list items), list items and headings of one line, blank lines. Tables, quotes and indented
-//! code are paragraphs.
+//! inside list items), list items and headings of one line, rows of tables, blank lines. Quotes and
+//! indented code are paragraphs.
 
 use sentence::Sentence;
 
@@ -11,8 +11,22 @@ pub(super) mod sentence;
 /// Deeper indentation is code, except inside a list item.
 const FENCE_INDENT: usize = 3;
 
+/// What a line was, for the block it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    Blank,
+    Heading,
+    Item,
+    Row,
+    FenceOpen,
+    InFence,
+    Other,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Fence {
+    /// Where its line starts.
+    start: usize,
     mark: char,
     length: usize,
     indent: usize,
@@ -30,6 +44,8 @@ enum Kind {
     /// A list marker that still needs its blank.
     Marker,
     Item,
+    /// Of a table.
+    Row,
     Hashes(usize),
     Heading,
     FenceRun(char, usize),
@@ -57,9 +73,65 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Whether the next character, at `at`, opens a line outside any fence.
-    pub(super) fn at_column_zero(&self, at: usize) -> bool {
-        self.fence.is_none() && self.line.start == at
+    /// The state at the start of a line outside any fence.
+    pub(super) fn at(start: usize) -> Self {
+        Self { line: Line { start, ..Line::default() }, ..Self::default() }
+    }
+
+    /// Where the line starts.
+    pub(super) fn line_start(&self) -> usize {
+        self.line.start
+    }
+
+    /// Columns of blanks with which the line starts.
+    pub(super) fn line_indent(&self) -> usize {
+        self.line.indent
+    }
+
+    /// Whether `c`, which comes next, is the first character of a line outside any fence that is no blank.
+    pub(super) fn opens_line(&self, c: char) -> bool {
+        self.fence.is_none() && self.line.kind == Kind::Blank && !c.is_whitespace()
+    }
+
+    /// Where the fence starts that is open, if one is.
+    pub(super) fn fence_start(&self) -> Option<usize> {
+        self.fence.map(|fence| fence.start)
+    }
+
+    /// Whether `c`, which comes next, begins a block of code in a fence: behind a blank line, as far left as the fence.
+    pub(super) fn opens_code(&self, c: char) -> bool {
+        let blank = self.line.kind == Kind::Blank && !c.is_whitespace();
+        self.fence.is_some_and(|fence| {
+            blank
+                && c != fence.mark
+                && fence.has_code
+                && fence.after_blank
+                && self.line.indent <= fence.indent
+        })
+    }
+
+    /// Whether a fence is open, nothing stands in it, and its next line has not begun.
+    pub(super) fn in_empty_fence(&self) -> bool {
+        self.line.kind == Kind::Blank && self.fence.is_some_and(|fence| !fence.has_code)
+    }
+
+    /// Whether `line` consists of the marks of the open fence, and then whether there are enough to close it.
+    pub(super) fn closing_marks(&self, line: &str) -> Option<bool> {
+        let (fence, marks) = (self.fence?, line.trim());
+        marks.chars().all(|c| c == fence.mark).then_some(marks.len() >= fence.length)
+    }
+
+    /// What the line is, as far as it is there.
+    pub(super) fn mark(&self) -> Mark {
+        match self.line.kind {
+            _ if self.fence.is_some() => Mark::InFence,
+            Kind::Blank => Mark::Blank,
+            Kind::Item => Mark::Item,
+            Kind::Row => Mark::Row,
+            Kind::Heading | Kind::Hashes(1..=6) => Mark::Heading,
+            Kind::FenceRun(_, 3..) | Kind::FenceInfo(..) => Mark::FenceOpen,
+            _ => Mark::Other,
+        }
     }
 
     /// Takes the character at `at`; gives the end of a fragment, if one ended.
@@ -71,7 +143,10 @@ impl Scan {
                 self.sentence = Sentence::default();
                 cut
             }
-            (_, Some(fence)) => self.in_fence(c, fence),
+            (_, Some(fence)) => {
+                self.in_fence(c, fence);
+                None
+            }
             (_, None) => self.in_prose(c, at),
         }
     }
@@ -81,12 +156,12 @@ impl Scan {
             return self.end_code_line(at);
         }
         match self.line.kind {
-            Kind::Blank | Kind::Item | Kind::Heading => Some(at + 1),
+            Kind::Blank | Kind::Item | Kind::Heading | Kind::Row => Some(at + 1),
             Kind::Hashes(1..=6) => Some(at + 1),
             Kind::FenceRun(mark, length @ 3..) | Kind::FenceInfo(mark, length) => {
-                let indent = self.line.indent;
-                self.fence = Some(Fence { mark, length, indent, has_code: false, after_blank: false });
-                Some(self.line.start)
+                let Line { start, indent, .. } = self.line;
+                self.fence = Some(Fence { start, mark, length, indent, has_code: false, after_blank: false });
+                Some(start)
             }
             _ => self.sentence.ended().then_some(at + 1),
         }
@@ -108,16 +183,11 @@ impl Scan {
         None
     }
 
-    fn in_fence(&mut self, c: char, fence: Fence) -> Option<usize> {
+    fn in_fence(&mut self, c: char, fence: Fence) {
         match self.line.kind {
             Kind::Blank if c.is_whitespace() => self.indent(c),
             Kind::Blank if c == fence.mark && self.line.indent <= fence.indent + FENCE_INDENT => {
                 self.line.kind = Kind::FenceRun(c, 1);
-            }
-            Kind::Blank => {
-                self.line.kind = Kind::Plain;
-                let new_block = fence.has_code && fence.after_blank && self.line.indent <= fence.indent;
-                return new_block.then_some(self.line.start);
             }
             Kind::FenceRun(mark, n) if c == mark => self.line.kind = Kind::FenceRun(mark, n + 1),
             Kind::FenceRun(_, n) | Kind::FenceTail(n) if c.is_whitespace() => {
@@ -125,13 +195,13 @@ impl Scan {
             }
             _ => self.line.kind = Kind::Plain,
         }
-        None
     }
 
     fn in_prose(&mut self, c: char, at: usize) -> Option<usize> {
         self.line.kind = match (self.line.kind, c) {
             (Kind::Plain | Kind::Item, _) => return self.sentence.step(c, at),
             (Kind::Heading, _) => Kind::Heading,
+            (Kind::Row, _) => Kind::Row,
             (Kind::Blank, _) if c.is_whitespace() => {
                 self.indent(c);
                 Kind::Blank
@@ -163,6 +233,7 @@ impl Scan {
             '0'..='9' => return Kind::Digits(1),
             '`' | '~' if self.indent_fits() => Kind::FenceRun(c, 1),
             '#' if self.indent_fits() => Kind::Hashes(1),
+            '|' => Kind::Row,
             _ => Kind::Plain,
         };
         if self.line.indent < self.item_indent {
