@@ -36,7 +36,7 @@ WRITER = AgentSpec("synthesizer", "synthesizer", model="simulator/synthesizer")
 
 def fragments(name: str) -> str:
     numbers = range(1, FRAGMENTS + 1)
-    return " ".join(
+    return "\n\n".join(
         f"Sentence {n} of {name} says something in about as many words as usual." for n in numbers
     )
 

@@ -157,7 +157,7 @@ def test_a_lost_agent_makes_a_partial_result(tmp_path: Path) -> None:
     ("arguments", "code"),
     [
         (("--model", "simulator/coder+cut"), 1),
-        (("--model", "simulator/coder", "--max-tokens", "900"), 4),
+        (("--model", "simulator/coder", "--max-tokens", "1500"), 4),
         (("--model", "simulator/coder+silent=0.9", "--timeout", "0.7"), 124),
     ],
 )
@@ -331,3 +331,47 @@ def test_closed_standard_streams_are_no_crash(tmp_path: Path) -> None:
     done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environment(), timeout=50, check=False)
     assert done.returncode == 1  # nobody got the answer
     assert len(list(tmp_path.glob("facilitair-answer-*.md"))) == 1
+
+
+# The files of the answer
+
+
+def test_the_files_of_the_answer_are_written_into_a_folder(tmp_path: Path) -> None:
+    done = run("collaborate", TASK, "--simulate", "--write", "out", "--strategy", "pipeline", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out").rglob("core.py")
+    assert file.read_text() in done.stdout.decode()
+    assert b"wrote core.py" in done.stderr
+
+
+def test_a_file_that_is_there_is_written_over_only_by_force(tmp_path: Path) -> None:
+    place = tmp_path / "out" / "core.py"
+    place.parent.mkdir()
+    place.write_text("mine")
+    command = ("collaborate", TASK, "--simulate", "--write", "out", "--strategy", "pipeline")
+    done = run(*command, cwd=tmp_path)
+    assert (done.returncode, place.read_text()) == (1, "mine")
+    assert b"--force" in done.stderr
+    assert run(*command, "--force", cwd=tmp_path).returncode == 0
+    assert place.read_text() != "mine"
+
+
+def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.py"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "core.py").symlink_to(outside)
+    command = ("collaborate", TASK, "--simulate", "--write", "out", "--strategy", "pipeline", "--force")
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"outside" in done.stderr
+    assert not outside.exists()
+
+
+def test_a_folder_that_is_a_file_is_named_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    done = run("collaborate", TASK, "--simulate", "--write", "out/deep", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"is no directory" in done.stderr
+    done = run("collaborate", TASK, "--simulate", "--force", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"--write DIR" in done.stderr

@@ -24,6 +24,7 @@ from .commands import (
     Server,
     Simulate,
 )
+from .folder import Folder
 from .output import Output, Streams
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def command_of(args: argparse.Namespace, env: Mapping[str, str]) -> Command:
 
 
 def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborate:
-    output = _output(args, env, answer=args.output, record=args.record)
+    output = _output(args, env, answer=args.output, record=args.record, folder=_folder(args))
     options: RunOptions = {
         "strategy": args.strategy,
         "preset": args.preset,
@@ -75,7 +76,7 @@ def _collaborate(args: argparse.Namespace, env: Mapping[str, str]) -> Collaborat
 
 
 def _attach(args: argparse.Namespace, env: Mapping[str, str]) -> Attach:
-    output = _output(args, env, answer=args.output, record=args.record)
+    output = _output(args, env, answer=args.output, record=args.record, folder=_folder(args))
     server = _server(args, env)
     if server is None:
         raise UsageError(f"which server? Give --server URL, or set {ADDRESS_VARIABLES[0]}")
@@ -104,12 +105,19 @@ def _server(args: argparse.Namespace, env: Mapping[str, str]) -> Server | None:
     return Server(url, Secret(key) if key else None)
 
 
+def _folder(args: argparse.Namespace) -> Folder | None:
+    if args.write is None and args.force:
+        raise UsageError("--force is for --write; give --write DIR as well, or leave it out")
+    return None if args.write is None else Folder(args.write, force=args.force)
+
+
 def _output(
     args: argparse.Namespace,
     env: Mapping[str, str],
     *,
     answer: Path | None = None,
     record: Path | None = None,
+    folder: Folder | None = None,
 ) -> Output:
     output = Output(
         json=args.json,
@@ -117,6 +125,7 @@ def _output(
         view=args.view,
         answer=answer,
         record=record,
+        folder=folder,
         streams=Streams.of(sys.stdout, sys.stderr, env),
     )
     output.check()

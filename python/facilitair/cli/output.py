@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self, TextIO
 
 from ..errors import UsageError
 from .files import check_writable
+from .folder import Folder
 
 if TYPE_CHECKING:
     from .render.narrator import Verbosity
@@ -50,13 +51,15 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a run is shown, and its files: `answer` gets the answer as well, `record` the events."""
+    """How a run is shown, and its files: `answer` gets the answer as well, `record` the events, `folder` the files of
+    the answer."""
 
     json: bool = False
     verbosity: Verbosity = "full"
     view: View = "auto"
     answer: Path | None = None
     record: Path | None = None
+    folder: Folder | None = None
     streams: Streams = Streams()
 
     @property
@@ -85,6 +88,8 @@ class Output:
         for path, option in ((self.answer, "--output"), (self.record, "--record")):
             if path is not None:
                 check_writable(path, option)
+        if self.folder is not None:
+            self.folder.check()
         if self.answer and self.record and os.path.realpath(self.answer) == os.path.realpath(self.record):
             raise UsageError("--output and --record name the same file; give each its own")
 

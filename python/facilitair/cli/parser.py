@@ -294,6 +294,8 @@ def _add_server(add: Callable[..., Any]) -> None:
 
 def _add_output(add: Callable[..., Any]) -> None:
     add("--output", type=Path, metavar="FILE", help="write the answer to FILE as well")
+    add("--write", type=Path, metavar="DIR", help="write the files of the answer into DIR")
+    add("--force", action="store_true", help="with --write: over files that are there")
     add("--record", type=Path, metavar="FILE", help="record the events in FILE, for `facilitair replay`")
     _add_view(add)
 

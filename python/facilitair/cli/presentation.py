@@ -111,12 +111,16 @@ class Presentation:
                 say(
                     f"the answer is not whole, and {str(asked)!r} is kept as it is; what there is is in {place}"
                 )
+        if self._output.folder is not None:
+            saved = self._output.folder.write(end) and saved
         failure = self._unseen if self._output.json else None
         try:
             self.print_answer()
         except OSError as error:
             failure = error
-        if not saved or (failure is not None and asked is None and not self._output.json):
+        if (asked is not None and not saved) or (
+            failure is not None and asked is None and not self._output.json
+        ):
             name = _name("answer", end.stream_id)
             self._keep(_elsewhere(name), self._marked(end.content), "the answer")
         if failure is not None:
