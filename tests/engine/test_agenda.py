@@ -33,7 +33,8 @@ def test_sections_of_the_user_are_written_by_every_agent() -> None:
     played = play(plain("a", "b", "synthesizer"), strategy=chain("a", "b"), sections=["Design", "Build it"])
     assert [s.id for s in played.state.sections] == ["design", "build-it"]
     assert sorted(played.state.chunks) == ["build-it/a.1", "build-it/b.1", "design/a.1", "design/b.1"]
-    assert played.state.content == "\n\n".join([sentences("synthesizer", 4)] * 2)
+    text = sentences("synthesizer", 4)
+    assert played.state.content == f"## Design\n\n{text}\n\n## Build it\n\n{text}"
     assert len(played.of(ev.SynthesisCompletedEvent)) == 2
 
 

@@ -47,9 +47,9 @@ def test_the_text_of_an_agent_is_the_answer(kind: EdgeKind) -> None:
 def test_each_section_is_answered_by_the_agent_s_text_on_it() -> None:
     scripts = {"a": says(lambda prompt: f"About {prompt.section}."), "b": says("A remark.")}
     played = play(scripts, strategy=answered_by("a", apart(a="a", b="b")), sections=["One", "Two"])
-    assert completed(played).content == "About One.\n\nAbout Two."
+    assert completed(played).content == "## One\n\nAbout One.\n\n## Two\n\nAbout Two."
     assert {e.section: e.content for e in played.of(ev.SynthesisCompletedEvent)} == {
-        "one": "About One.", "two": "About Two.",
+        "one": "## One\n\nAbout One.", "two": "## Two\n\nAbout Two.",
     }  # fmt: skip
 
 
@@ -174,4 +174,5 @@ def test_an_answer_whose_ground_is_taken_back_is_said_anew() -> None:
         "one",
         "two",
     ]
-    assert completed(played).content == "\n\n".join(played.text("b", section) for section in ("one", "two"))
+    texts = (f"## {title}\n\n{played.text('b', title.lower())}" for title in ("One", "Two"))
+    assert completed(played).content == "\n\n".join(texts)

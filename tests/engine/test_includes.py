@@ -67,7 +67,9 @@ def test_an_answer_may_be_nothing_else() -> None:
 def test_what_is_not_there_is_a_visible_error(line: str) -> None:
     played = answered(line)
     assert isinstance(played.last, ev.TaskCompletedEvent)
-    assert played.last.content == "Before it.\n\nBehind it."
+    assert (
+        played.last.content == f"Before it.\n\nBehind it.\n\n{A}\n\n{B}\n"
+    )  # what an answer lacks is supplied
     assert played.last.degraded == (
         f"synthesizer on task: wanted to include {line[8:]}, and there is no such work",
     )
@@ -141,3 +143,14 @@ def test_positions_go_there_and_back(spans: list[tuple[int, int, int]], at: int)
         moved = prompted_position(place, inserts)
         assert 0 <= moved <= len(shown)
         assert text_position(moved, inserts) == place or any(i.start == place for i in inserts)
+
+
+@pytest.mark.parametrize(("own", "supplied"), [("All is said.", True), ("So:\n\n```py\nc = 3\n```\n", False)])
+def test_code_that_an_answer_leaves_out_stands_at_its_end(own: str, supplied: bool) -> None:
+    strategy = replace(apart(coder="coder"), synthesizer=SYNTHESIZER)
+    played = play({"coder": says(FILES), "synthesizer": says(own)}, strategy=strategy)
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.content.rstrip("\n") == (f"{own}\n\n{A}\n\n{B}" if supplied else own.rstrip("\n"))
+    assert ("left out the code of coder" in played.said()) == supplied
+    assert [a.name for a in played.last.artifacts] == (["a.py", "b.py"] if supplied else [])
+    assert {a.agent for a in played.last.artifacts} <= {"coder"}

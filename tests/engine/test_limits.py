@@ -143,8 +143,8 @@ def test_the_partial_answer_is_what_was_shown() -> None:
     last = played.last
     assert isinstance(last, ev.TaskCancelledEvent)
     shown = played.state.syntheses["one"].text
-    assert shown == played.text("a", "one")
-    assert last.partial == f"{shown}\n\n{played.text('a', 'two')}"
+    assert shown == f"## One\n\n{played.text('a', 'one')}"
+    assert last.partial == f"{shown}\n\n## Two\n\n{played.text('a', 'two')}"
 
 
 def test_a_run_cancelled_before_it_begins_asks_nobody() -> None:

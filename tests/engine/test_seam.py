@@ -231,6 +231,14 @@ def test_blanks_alone_are_no_answer() -> None:
     assert seam.outcome is Outcome.OPEN
 
 
+@pytest.mark.parametrize("first", ["## Design", "# 2. Design", "### **Design:**", "\n\n# design"])
+def test_a_heading_that_stands_above_already_is_no_part_of_the_text(first: str) -> None:
+    for cuts in ([], [1, 3, 7]):
+        assert result("", said(FirstSeam("## Design\n\n"), f"{first}\n\nText.", cuts)) == "Text."
+        assert result("", said(FirstSeam("## Design\n\n"), "# Other\n\nText.", cuts)) == "# Other\n\nText."
+    assert result("", said(FirstSeam("## Design\n\n"), "# Other")) == "# Other"
+
+
 @pytest.mark.parametrize(
     "verb",
     [

@@ -62,7 +62,7 @@ def test_an_agent_s_turn_is_a_chunk_from_its_start_to_its_end() -> None:
 
 def test_a_synthesizer_s_turn_is_the_section_s_answer_and_no_chunk() -> None:
     events, turn = stream(), turn_of(PLAN, "synthesizer", text="One. Two.")
-    speaker = SynthesisSpeaker(events)
+    speaker = SynthesisSpeaker(events, lambda _: "")
     speaker.started(turn)
     speaker.wrote(turn, "One. Two.")
     for fragment in turn.provenance.fragments.values():
@@ -81,10 +81,23 @@ def test_a_synthesizer_s_turn_is_the_section_s_answer_and_no_chunk() -> None:
 
 def test_an_agent_s_text_takes_the_place_of_whatever_was_said() -> None:
     events = stream()
-    speaker = SynthesisSpeaker(events)
+    speaker = SynthesisSpeaker(events, lambda _: "")
     speaker.wrote(turn_of(PLAN, "synthesizer"), "Half a")
     speaker.gave("task", "The whole answer.", "error")
 
     state = fold(events.drain())
     assert state.syntheses["task"].text == "The whole answer."
     assert state.syntheses["task"].finish_reason == "error"
+
+
+def test_a_heading_stands_above_whatever_is_said_and_is_never_taken_back() -> None:
+    events, turn = stream(), turn_of(PLAN, "synthesizer", text="One. Two.")
+    speaker = SynthesisSpeaker(events, lambda section: f"## {section}\n\n")
+    speaker.wrote(turn, "One. Two.")
+    speaker.cut(turn, Cut(turn.id, 5, ()), WHY)
+    speaker.wrote(turn, "Three.")
+    speaker.wrote(turn, "Four.", 5)
+    speaker.wrote(turn, "Five.", 0)
+    assert fold(said := events.drain()).syntheses["task"].text == "## task\n\nFive."
+    speaker.gave("task", "All of it.", "error")
+    assert fold([*said, *events.drain()]).syntheses["task"].text == "## task\n\nAll of it."

@@ -81,13 +81,13 @@ class Agenda:
             found.append(text[fragment.start : fragment.end])
         return found
 
-    def deliverable(self, section: str, agent: str) -> AgentTurn | None:
-        """Return the latest turn with text of the chain that hands on that agent's work in a section, if there is one.
-        Raises `LookupError` while one may still come."""
+    def deliverable(self, section: str, agent: str) -> list[AgentTurn]:
+        """Return the turns of the chain that hands on that agent's work in a section, the latest first. Raises
+        `LookupError` while a further one may come."""
         links = self._plan.strategy.chain_of(agent)
         if self.sections[section].open(links, self._review.members):
             raise LookupError(agent)
-        return self.sections[section].latest(links)
+        return [t for t in reversed(self.sections[section].turns) if t.agent.name in links and len(t.draft)]
 
     def give(self, source: Source) -> None:
         """Let every turn read `source` from now on."""
@@ -110,6 +110,7 @@ class Agenda:
             outline=tuple(s.info.title for s in self.written()),
             wants_outline=self._outline is not None and turn is self._outline.author,
             includes=self._plan.strategy.offered if turn.answers else (),
+            heading=self.heading(turn.section) if turn.answers else "",
         )
 
     # --- sections --------------------------------------------------------------------------------------------------
@@ -118,6 +119,13 @@ class Agenda:
     def outline_open(self) -> bool:
         """Whether the sections are still being found."""
         return self._outline is not None
+
+    def heading(self, section: str) -> str:
+        """Return the heading above a section's answer, with the blank line behind it; empty where there is one
+        section."""
+        if len(self.written()) < 2:
+            return ""
+        return f"## {self.sections[section].info.title}\n\n"
 
     def written(self) -> list[Section]:
         """Return the sections that get an answer."""

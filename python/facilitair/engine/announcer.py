@@ -176,4 +176,5 @@ class Announcer:
         if synthesis is not None and synthesis.text:
             return synthesis.text
         latest = section.latest(self._plan.strategy.in_order())
-        return joined(section.standing(self._plan.strategy) or ([] if latest is None else [latest]))
+        text = joined(section.standing(self._plan.strategy) or ([] if latest is None else [latest]))
+        return f"{self._agenda.heading(section.info.id)}{text}" if text else ""

@@ -154,6 +154,7 @@ class Assignment(msgspec.Struct, frozen=True):
     outline: tuple[str, ...]  # titles of all sections; empty while the architect still has to find them
     wants_outline: bool
     includes: tuple[str, ...] = ()  # agents whose work the text can take over
+    heading: str = ""  # that stands above the text already
 
 
 def shown_to(

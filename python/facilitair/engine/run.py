@@ -11,6 +11,7 @@ import math
 from facilitair_rust import Content, Control, Reasoning
 
 from .. import events as ev
+from ..artifacts import fenced_in
 from ..clock import Clock
 from ..errors import RunErrorCode
 from ..finish import is_length
@@ -26,7 +27,7 @@ from .prompts import Asking, within_cap
 from .provenance import Glimpse, State, source_of
 from .readers import Reading
 from .rulings import Ruling, take_back
-from .seam import LastSeam, LineSeam, Outcome, Passage, gap
+from .seam import LastSeam, LineSeam, Outcome, Passage, gap, without_heading
 from .sections import Section, joined
 from .speaker import ChunkSpeaker, SynthesisSpeaker, TurnSpeaker
 from .streams import Ending, Streams
@@ -47,7 +48,7 @@ class Run:
         self._announcer = Announcer(plan, self._events, self._agenda, self._streams.budget)
         self._watch = Watch(self._events, clock, plan.limits.timeout)
         self._chunks = ChunkSpeaker(self._events, self._announcer.place)
-        self._syntheses = SynthesisSpeaker(self._events)
+        self._syntheses = SynthesisSpeaker(self._events, self._agenda.heading)
         self._moved = True  # whether something happened that can start, continue or end a turn
         self._running: list[AgentTurn] = []
         self._due: float | None = None
@@ -270,7 +271,8 @@ class Run:
             if refusal is None:
                 return
             turn.asking, turn.unread = Asking.TEXT, refusal
-        self._end_turn(turn)
+        if not self._supplies_code(turn):
+            self._end_turn(turn)
 
     def _owes_last(self, turn: AgentTurn) -> bool:
         """Whether a turn whose text has ended gets a last request: who owes a verdict on what has ended, and who
@@ -451,12 +453,13 @@ class Run:
         if wanted is None:
             return
         try:
-            source = self._agenda.deliverable(turn.section, wanted.agent)
+            works = self._agenda.deliverable(turn.section, wanted.agent)
         except LookupError:
             return
         turn.including, self._moved = None, True
-        piece = None if source is None else expanded(wanted, source)
-        if source is None or piece is None or len(piece) > EXPANSION_LIMIT:
+        found = ((work, piece) for work in works if (piece := expanded(wanted, work)) is not None)
+        source, piece = next(found, (None, ""))
+        if source is None or len(piece) > EXPANSION_LIMIT:
             turn.missing.append(wanted.words)
             turn.begins_line = LineSeam(turn.text, fenced=False)
             self._events.tell(
@@ -472,6 +475,22 @@ class Run:
             self._write(turn, behind)
         if turn.phase is Phase.HOLDING:
             self._finish_text(turn)
+
+    def _supplies_code(self, turn: AgentTurn) -> bool:
+        """Take over the code that an answer which has ended without any lacks; return whether there is some."""
+        if not turn.answers or turn.supplied or turn.failed or fenced_in(turn.text):
+            return False
+        for agent in self._plan.strategy.offered:
+            try:
+                works = self._agenda.deliverable(turn.section, agent)
+            except LookupError:
+                continue
+            if any(fenced_in(work.text) for work in works):
+                self._events.tell(f"{turn.agent.name} left out the code of {agent}; it stands at the end")
+                turn.supplied, turn.including = True, Include(agent, agent)
+                self._include(turn)
+                return True
+        return False
 
     def _finish_text(self, turn: AgentTurn) -> None:
         if turn.failure is not None or is_length(turn.finish_reason):
@@ -652,7 +671,7 @@ class Run:
             self._syntheses.completed(turn)
             return
         self._tell_substitutes(turn.section, substitutes, "a synthesis")
-        self._syntheses.gave(turn.section, joined(substitutes), turn.finish_reason)
+        self._syntheses.gave(turn.section, self._under_heading(turn.section, substitutes), turn.finish_reason)
 
     def _answer(self, section: Section) -> None:
         """Say whose text the answer is, in a section that nobody writes one for."""
@@ -662,7 +681,13 @@ class Run:
         own = [t for t in turns if t.agent.name == name]
         if not own and last.failed:  # one that was never needed is no loss
             self._tell_substitutes(section.info.id, turns, f"the text of {name}")
-        self._syntheses.gave(section.info.id, joined(turns), (own or [last])[0].finish_reason)
+        content = self._under_heading(section.info.id, turns)
+        self._syntheses.gave(section.info.id, content, (own or [last])[0].finish_reason)
+
+    def _under_heading(self, section: str, turns: list[AgentTurn]) -> str:
+        """Return the texts of `turns` as they stand under the section's heading, which they may begin with as well."""
+        heading = self._agenda.heading(section)
+        return without_heading(joined(turns), heading) if heading else joined(turns)
 
     def _tell_substitutes(self, section: str, turns: list[AgentTurn], missing: str) -> None:
         names = ", ".join(t.agent.name for t in turns)

@@ -84,10 +84,12 @@ class Seam(Protocol):
 
 
 class FirstSeam:
-    """The beginning of a text: blank lines in front of it are no part of it, and alone they are no answer."""
+    """The beginning of a text: blank lines in front of it are no part of it, and alone they are no answer. Neither is
+    the `heading` that stands above it already."""
 
-    def __init__(self) -> None:
+    def __init__(self, heading: str = "") -> None:
         self._held: str | None = ""
+        self._heading = heading
 
     @property
     def outcome(self) -> Outcome:
@@ -102,13 +104,20 @@ class FirstSeam:
         if held.isspace() or not held:
             self._held = held
             return _NOTHING
+        text = without_heading(held, self._heading)
+        if self._heading and (not text.strip() or (text.lstrip()[0] == "#" and "\n" not in text.lstrip())):
+            self._held = held  # it may become that heading, or is nothing else
+            return _NOTHING
         self._held = None
-        blanks = len(held) - len(held.lstrip())
-        return Passage(held[held.rfind("\n", 0, blanks) + 1 :])
+        blanks = len(text) - len(text.lstrip())
+        return Passage(text[text.rfind("\n", 0, blanks) + 1 :])
 
     def end(self, *, whole: bool) -> Passage:  # noqa: ARG002 - as every seam
         """Drop blanks that nothing followed."""
-        return _NOTHING
+        text = without_heading(self._held or "", self._heading).strip()
+        if text:
+            self._held = None
+        return Passage(text)
 
 
 class OpenSeam:
@@ -475,6 +484,18 @@ def anchor_of(own: str) -> str:
         blank = re.search(r"\s\S", cut)
         tail = cut[blank.start() + 1 :] if blank and blank.start() < ANCHOR - _SHORTEST_ANCHOR else cut
     return tail.strip()
+
+
+def without_heading(text: str, heading: str) -> str:
+    """Return `text` without a first line that is `heading`, whatever its level and its marks."""
+    first, end, rest = text.lstrip().partition("\n")
+    if heading and end and first.startswith("#") and _title(first) == _title(heading):
+        return rest
+    return text
+
+
+def _title(heading: str) -> str:
+    return re.sub(r"^\d+(?:\.\d+)*[.)]?\s+", "", heading.strip().strip("#*_: \t")).strip("*_: \t").casefold()
 
 
 def blocks_of(text: str, nonce: str) -> list[Block]:

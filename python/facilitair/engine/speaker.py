@@ -110,10 +110,13 @@ class ChunkSpeaker:
 
 
 class SynthesisSpeaker:
-    """Speaks for the synthesizer, whose text is a section's answer and no chunk."""
+    """Speaks for the synthesizer, whose text is a section's answer and no chunk. Of several sections each begins with
+    its `heading`, a block of its own; empty: there is one section."""
 
-    def __init__(self, events: EventStream) -> None:
+    def __init__(self, events: EventStream, heading: Callable[[str], str]) -> None:
         self._events = events
+        self._heading = heading
+        self._headed: dict[str, int] = {}  # the length of a section's heading, once it was said
 
     def started(self, turn: AgentTurn) -> None:
         """Say nothing: the first text says it."""
@@ -135,8 +138,13 @@ class SynthesisSpeaker:
 
     def gave(self, section: str, content: str, finish_reason: str) -> None:
         """Say that agents' text is the answer of a section, whatever was said before."""
-        self._write(section, content, 0)
+        self._write(section, content, 0 if section in self._headed else None)
         self._events.close_synthesis(section, finish_reason)
 
     def _write(self, section: str, tokens: str, keep: int | None) -> None:
+        if section not in self._headed:
+            heading = self._heading(section)
+            tokens, self._headed[section] = heading + tokens, len(heading)
+        elif keep is not None:
+            keep += self._headed[section]
         self._events.say(ev.SynthesisStreamEvent(section=section, tokens=tokens, keep=keep))

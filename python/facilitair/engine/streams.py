@@ -159,7 +159,9 @@ class Streams:
         self._turns[stream] = turn
         self.models_used[turn.model.id] = turn.model
         self.budget.open(stream, turn.model, brief.characters)
-        turn.calls.attempt = Attempt(stream, self._seam(turn, brief), last=turn.asking is Asking.LAST)
+        turn.calls.attempt = Attempt(
+            stream, self._seam(turn, brief, work.heading), last=turn.asking is Asking.LAST
+        )
         turn.calls.retry_at, turn.begins_line = None, None
         turn.phase = Phase.STREAMING
         turn.pulse.opened(self._clock.now())
@@ -239,10 +241,10 @@ class Streams:
         )
         return compose(self._plan, work, shown, own, tier)
 
-    def _seam(self, turn: AgentTurn, brief: Brief) -> Seam:
+    def _seam(self, turn: AgentTurn, brief: Brief, heading: str) -> Seam:
         own, nonce = turn.prompted, self._plan.nonce
         if not own:
-            return FirstSeam()
+            return FirstSeam(heading)
         if turn.asking is Asking.LAST:
             return LastSeam(own, nonce=nonce)
         fenced, patient = turn.draft.open_fence is not None, not turn.calls.asked_again

@@ -120,8 +120,8 @@ class AgentTurn:
     __slots__ = (
         "agent", "answers", "asking", "attention", "backlog", "begins_line", "calls", "decided_at", "directed", "draft",
         "early", "failure", "finish_reason", "foregone", "hidden", "id", "including", "inserts", "missing", "number",
-        "patient", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "stopped_short", "unread",
-        "verdict",
+        "patient", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "stopped_short", "supplied",
+        "unread", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +149,7 @@ class AgentTurn:
         self.including: Include | None = None  # what its answer takes over, and waits for
         self.backlog: list[str] = []  # what it wrote behind that
         self.inserts: list[Insert] = []  # what it took over
+        self.supplied = False  # whether code that it had left out was taken over
         self.missing: list[str] = []  # what it wanted to take over, and is not there
         self.hidden: dict[str, int] = {}  # code points of a deliverable that a cap kept from it, by source
         self.finish_reason = "stop"

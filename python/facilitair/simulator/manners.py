@@ -38,6 +38,7 @@ _CONTENT: Final = (
     "Tidak ada perubahan yang diperlukan.",
     "Semuanya sudah sesuai, tidak ada tambahan.",
 )
+REMARKS: Final = (*_PREAMBLES, *_ANSWERS, *_CONTENT)  # to whoever asks, and no part of a text
 _LABELS: Final = ("Verdict: ", "**Fazit:** ", "Catatan: ", "- ", "> ")
 _SYNONYMS: Final = {
     "the": "this", "is": "remains", "are": "remain", "every": "each", "small": "little", "one": "a single",
