@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facilitair.events import Usage
-from facilitair.pricing import FREE, Price, cost, published_price
+from facilitair.pricing import CHARACTERS_PER_TOKEN, FREE, Price, cost, published_price, weight
 
 PRICE = Price(input_per_mtok=2.0, output_per_mtok=10.0, cached_input_per_mtok=0.5, source="configured")
 counts = st.integers(0, 10_000_000)
@@ -81,3 +81,19 @@ def test_what_nobody_published_is_unknown(base_url: str, model: str) -> None:
 def test_a_price_can_be_read() -> None:
     assert str(PRICE) == "$2 in, $10 out per million tokens"
     assert str(FREE) == "free"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("word", 1),
+        ("aé, ö!", 1),
+        ("速率限制器", 5),
+        ("레이트 리밋", 5),
+        ("レート制限", 5),
+        ("привет", 3),
+        ("a速b率", 2),
+    ],
+)
+def test_characters_are_counted_by_script(text: str, tokens: int) -> None:
+    assert weight(text) // CHARACTERS_PER_TOKEN == tokens

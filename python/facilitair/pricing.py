@@ -6,6 +6,7 @@ surcharge that some providers take on prompts of more than 200,000 tokens is not
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -18,8 +19,21 @@ from .events import Usage
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
 
-CHARACTERS_PER_TOKEN: Final = 4
+CHARACTERS_PER_TOKEN: Final = 4  # of Latin script
+# Chinese, Japanese, Korean: a token each; Greek to Georgian, with Cyrillic, Arabic, Hindi, Thai: two to a token.
+_DENSE: Final = re.compile(
+    r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+_HALF: Final = re.compile(r"[\u0370-\u10ff]")
 _MILLION: Final = 1_000_000
+
+
+def weight(text: str) -> int:
+    """Return the length of `text` in characters of which four are a token, whatever its script."""
+    if text.isascii():
+        return len(text)
+    dense, half = sum(1 for _ in _DENSE.finditer(text)), sum(1 for _ in _HALF.finditer(text))
+    return len(text) + (CHARACTERS_PER_TOKEN - 1) * dense + half
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):

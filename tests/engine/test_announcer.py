@@ -127,7 +127,7 @@ def test_what_was_shown_is_the_partial_answer_else_what_the_agents_have() -> Non
     assert isinstance(closed, ev.SynthesisCompletedEvent)
     assert closed.finish_reason == "cancelled"
     assert isinstance(end, ev.TaskCancelledEvent)
-    assert end.partial == "Half an answer\n\ntwo/b.1.\n\ntwo/a.1."
+    assert end.partial == "Half an answer\n\n## Two\n\ntwo/b.1.\n\ntwo/a.1."
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from facilitair.engine.budget import (
     add_usage,
     tokens_in,
 )
+from facilitair.engine.graph import SynthesisTiming
 from facilitair.providers.model import Model
 from facilitair.simulator.brain import Brain
 from facilitair.simulator.wire import Refusal, Reply
@@ -56,14 +57,24 @@ def test_money_is_reserved_before_a_stream_opens() -> None:
     assert last.message.startswith("a could not start: the next turn may cost $")
 
 
-def test_the_cost_limit_holds_while_text_comes() -> None:
-    played = play(SCRIPTS, strategy=chain("a", "b"), max_cost=1.6, config=PRICED)
+@pytest.mark.parametrize("synthesis", ["live", "section"])
+def test_the_cost_limit_holds_while_text_comes(synthesis: SynthesisTiming) -> None:
+    strategy = chain("a", "b", synthesis=synthesis)
+    for most in (1.2, 1.6, 2.4, 4.0):
+        last = play(SCRIPTS, strategy=strategy, max_cost=most, config=PRICED).last
+        assert isinstance(last, ev.TaskErrorEvent | ev.TaskCompletedEvent)
+        assert last.cost_usd is not None
+        assert 0 < last.cost_usd <= most * 1.05
+
+
+def test_who_cannot_be_paid_for_is_left_out_where_there_is_an_answer() -> None:
+    played = play(SCRIPTS, strategy=chain("a", "b", synthesis="section"), max_cost=1.6, config=PRICED)
     last = played.last
-    assert isinstance(last, ev.TaskErrorEvent)
-    assert last.code == "budget_exceeded"
-    assert last.cost_usd is not None
-    assert 0 < last.cost_usd <= 1.6 * 1.05
-    assert len(played.transport.requests) >= 1
+    assert isinstance(last, ev.TaskCompletedEvent)
+    assert last.content == played.text("a")
+    losses = [loss.partition(":")[0] for loss in last.degraded]
+    assert losses == ["b on task", "synthesizer on task"]
+    assert all("could not start: the next turn may cost $" in loss for loss in last.degraded)
 
 
 def test_an_unknown_price_makes_the_cost_unknown() -> None:

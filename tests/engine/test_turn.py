@@ -93,7 +93,7 @@ def test_it_remembers_how_long_its_text_was_when_it_was_shown_something() -> Non
         ("stopped_short", True, "was interrupted, and did not go on from its text"),
         ("unread", "gone", "did not read to the end: gone"),
         ("hidden", {"one/a.1": 5}, "was not shown 5 characters of one/a.1, which is too long"),
-        ("missing", ["x", "y z"], "wanted to include x, y z, and there is no such work"),
+        ("missing", {"x": 1, "y z": 2}, "wanted to include x, y z, and there is no such work"),
     ],
 )
 def test_what_it_lacks_is_said(name: str, value: object, says: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ..pricing import weight
 from ..providers.model import Message
 from .includes import Insert, prompted_position
 from .plan import Plan, PlannedAgent
@@ -142,8 +143,8 @@ class Brief(msgspec.Struct, frozen=True):
 
     @property
     def characters(self) -> int:
-        """The size of the prompt."""
-        return sum(len(m.content) for m in self.messages) + len(self.prefill or "")
+        """The size of the prompt, in characters of which four are a token."""
+        return sum(weight(m.content) for m in self.messages) + weight(self.prefill or "")
 
 
 class Assignment(msgspec.Struct, frozen=True):

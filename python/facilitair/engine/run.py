@@ -229,7 +229,17 @@ class Run:
         if turn.pulse.started is not None:
             self._close_short(turn, refusal)
         elif self._streams.idle:  # else what is open may leave enough
+            self._leave_out(turn, refusal)
+
+    def _leave_out(self, turn: AgentTurn, refusal: str) -> None:
+        """Go on without a turn that cannot be paid for, where there is text that can be the answer; else end it."""
+        section = self._agenda.sections[turn.section]
+        if not section.standing(self._plan.strategy):
             self._fail("budget_exceeded", f"{turn.agent.name} could not start: {refusal}")
+            return
+        self._speaker(turn).started(turn)
+        turn.failure, turn.finish_reason = f"could not start: {refusal}", "budget"
+        self._end_turn(turn)
 
     def _reopen(self, turn: AgentTurn) -> None:
         """Open a stream again after a failure or a retraction."""
@@ -460,7 +470,7 @@ class Run:
         found = ((work, piece) for work in works if (piece := expanded(wanted, work)) is not None)
         source, piece = next(found, (None, ""))
         if source is None or len(piece) > EXPANSION_LIMIT:
-            turn.missing.append(wanted.words)
+            turn.missing[wanted.words] = len(turn.draft)
             turn.begins_line = LineSeam(turn.text, fenced=False)
             self._events.tell(
                 f"{turn.agent.name} includes {wanted.words}, and there is no such work", "error"

@@ -17,6 +17,7 @@ from facilitair_rust import Closed, Content, Failed, Finished, Reasoning
 
 from ..clock import Clock
 from ..finish import is_length, is_whole
+from ..pricing import weight
 from ..stream import EventStream
 from ..transport import Channel
 from .budget import Budget
@@ -96,7 +97,7 @@ class Streams:
     def received(self, delta: Content) -> tuple[AgentTurn, Passage] | None:
         """Count what a stream sent; return whose text it is and what of it can be released, or `None` when it is no
         longer wanted."""
-        self.budget.received(delta.stream, len(delta.text))
+        self.budget.received(delta.stream, weight(delta.text))
         turn = self._turns.get(delta.stream)
         attempt = None if turn is None else turn.calls.attempt
         if turn is None or attempt is None or attempt.discard:
@@ -110,7 +111,7 @@ class Streams:
 
     def reasons(self, delta: Reasoning) -> None:
         """Count what a model thinks; nobody is shown it."""
-        self.budget.received(delta.stream, len(delta.text))
+        self.budget.received(delta.stream, weight(delta.text))
         turn = self._turns.get(delta.stream)
         if turn is not None and turn.calls.attempt is not None:
             turn.calls.attempt.reasoning = True

@@ -150,7 +150,7 @@ class AgentTurn:
         self.backlog: list[str] = []  # what it wrote behind that
         self.inserts: list[Insert] = []  # what it took over
         self.supplied = False  # whether code that it had left out was taken over
-        self.missing: list[str] = []  # what it wanted to take over, and is not there
+        self.missing: dict[str, int] = {}  # what it wanted to take over, is not there, and where in its text
         self.hidden: dict[str, int] = {}  # code points of a deliverable that a cap kept from it, by source
         self.finish_reason = "stop"
         self.failure: str | None = None
@@ -247,6 +247,8 @@ class AgentTurn:
         self.including = None
         self.backlog.clear()
         self.inserts = [insert for insert in self.inserts if insert.end <= keep]
+        self.missing = {words: at for words, at in self.missing.items() if at <= keep}
+        self.supplied = False
         self.failure, self.finish_reason, self.stopped_short, self.unread = None, "stop", False, None
         if keep <= self.decided_at:  # what the verdict was given on, or its own paragraph, no longer stands
             self.verdict = None
