@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
@@ -94,7 +95,7 @@ class ConcernedPolicy(msgspec.Struct, frozen=True):
         """Return whether any of `news` is about something in `own` and differs from it."""
         written = "\n".join(own)
         return any(
-            changes(piece, passage, written) and self.likeness.alike(piece, passage)
+            self.likeness.alike(piece, passage) and changes(piece, passage, written)
             for piece in news
             for passage in own
         )
@@ -103,21 +104,34 @@ class ConcernedPolicy(msgspec.Struct, frozen=True):
 def changes(news: str, passage: str, written: str) -> bool:
     """Whether `news` differs from `passage` in numbers, negation, names or code; what stands elsewhere in the author's
     text (`written`) is no news."""
-    numbers = set(_NUMBER.findall(news))
-    if numbers and _NUMBER.search(passage) and not numbers <= set(_NUMBER.findall(written)):
+    numbers = _numbers(news)
+    if numbers and _numbers(passage) and not numbers <= _numbers(written):
         return True
-    if bool(_NEGATION.search(news)) != bool(_NEGATION.search(passage)):
+    if _negates(news) != _negates(passage):
         return True
-    return any(name not in written for name in _names(news)) and bool(_names(passage))
+    return bool(_names(passage)) and any(name not in written for name in _names(news))
 
 
-def _names(text: str) -> set[str]:
-    return {quoted or plain for quoted, plain in _NAME.findall(text)}
+# Each piece of news is held against each passage, and the same ones again at the next block.
+@lru_cache(maxsize=4096)
+def _numbers(text: str) -> frozenset[str]:
+    return frozenset(_NUMBER.findall(text))
 
 
-def _words(text: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _negates(text: str) -> bool:
+    return _NEGATION.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(quoted or plain for quoted, plain in _NAME.findall(text))
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> frozenset[str]:
     words = set(_WORD.findall(text.lower()))
     for run in _DENSE.findall(text):
         words.discard(run)
         words.update(run[i : i + 2] for i in range(len(run) - 1))
-    return words
+    return frozenset(words)
