@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -65,6 +66,26 @@ def test_only_own_fragments_can_be_taken_back() -> None:
     played = play(scripts, strategy=chain("a", "b"))
     assert not played.of(ev.FragmentsRetractedEvent)
     assert played.text("a") == sentences("a", 5)
+
+
+@pytest.mark.parametrize("named", ["", " #99", " task/a.1#1", " nothing of mine"])
+def test_a_last_reply_that_takes_back_what_is_not_its_own_changes_nothing(named: str) -> None:
+    def reader(prompt: Prompt) -> str:
+        return (
+            f"@@{prompt.nonce} retract{named}\nOther text.\nAnd more of it."
+            if prompt.is_last
+            else sentences("s", 3)
+        )
+
+    class Last(Script):
+        def reply(self, prompt: Prompt, manner: str | None, chance: Random) -> str:
+            return reader(prompt) if prompt.is_last else super().reply(prompt, manner, chance)
+
+    scripts = {"a": says(sentences("a", 40)), "synthesizer": Last(text=reader)}
+    played = play(scripts, strategy=chain("a"), config=Config(limits=LimitsConfig(max_interrupts=0)))
+    assert isinstance(played.last, ev.TaskCompletedEvent)
+    assert played.last.content == sentences("s", 3)
+    assert any("retract" in prompt for prompt in played.prompts("synthesizer"))
 
 
 def fickle(prompt: Prompt) -> str:

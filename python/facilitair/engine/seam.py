@@ -409,13 +409,15 @@ class LastSeam:
         """Hold the reply until it says what it is; then release what it adds."""
         if self._added is not None:
             return self._released(self._added.feed(text))
+        if self._is_over():
+            return _NOTHING  # it took back what is not there; had it been, its text would go on through another seam
         self._line += text
         orders: tuple[Control, ...] = ()
-        while "\n" in self._line and not self._over and self._added is None:
+        while "\n" in self._line and not self._is_over() and self._added is None:
             line, end, self._line = self._line.partition("\n")
             orders += self._obeyed(self._read(line + end))
         rest = ""
-        if self._over or self._added is not None:
+        if self._is_over() or self._added is not None:
             rest, self._line = self._line, ""
         return Passage(orders=orders, rest=rest)
 
@@ -424,13 +426,17 @@ class LastSeam:
         if self._added is not None:
             return self._released(self._added.end(whole=whole))
         orders: tuple[Control, ...] = ()
-        if whole and not self._over:
+        if whole and not self._is_over():
             last, self._line = self._line, ""
             orders = self._obeyed(self._read(last))
             orders += self._obeyed(tuple(s for s in self._scratch.flush() if isinstance(s, Control)))
         if self.outcome is Outcome.OPEN:
             self.outcome = Outcome.UNORDERED
         return Passage(orders=orders)
+
+    def _is_over(self) -> bool:
+        """Whether what follows is no part of this reply's answer."""
+        return self._over
 
     def _read(self, line: str) -> tuple[Control, ...]:
         self.said += line
