@@ -519,7 +519,7 @@ def without_control_lines(text: str, nonce: str) -> str:
 
 def _is_control(line: str, nonce: str) -> bool:
     ink, mark = line.strip(_DECORATION), f"@@{nonce} "
-    return ink.startswith(mark) or (line[-1:] != "\n" and len(ink) > 1 and mark.startswith(ink))
+    return ink.startswith(mark) or (line[-1:] != "\n" and bool(ink) and mark.startswith(ink))
 
 
 _NOTHING: Final = Passage()
