@@ -165,7 +165,7 @@ def test_what_is_due_at_a_time_is_done_though_nobody_sends() -> None:
 class Broken:
     """A policy with a mistake in it."""
 
-    def interrupts(self, situation: Situation) -> bool:
+    def allows(self, situation: Situation) -> bool:
         raise ZeroDivisionError
 
     def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:

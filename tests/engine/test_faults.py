@@ -206,7 +206,7 @@ def test_a_mistake_of_ours_ends_the_events_and_is_raised(monkeypatch: pytest.Mon
     def broken(_: ConcernedPolicy, __: Situation) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ConcernedPolicy, "interrupts", broken)
+    monkeypatch.setattr(ConcernedPolicy, "allows", broken)
     events: list[ev.AnyEvent] = []
     with pytest.raises(ZeroDivisionError):
         play(

@@ -159,10 +159,8 @@ def test_a_reviewer_that_thinks_reads_what_has_ended() -> None:
 # --- the policy alone ----------------------------------------------------------------------------------------------
 
 
-def situation(
-    news: str, own: str, *, interrupts: int = 0, own_since: int = 9, reasons: bool = False
-) -> Situation:
-    return Situation(interrupts, own_since, reasons, [news], [own])
+def allowed(*, interrupts: int = 0, own_since: int = 9, reasons: bool = False, most: int = 1) -> bool:
+    return ConcernedPolicy(max_interrupts=most).allows(Situation(interrupts, own_since, reasons))
 
 
 POLICY = ConcernedPolicy(max_interrupts=1)
@@ -172,6 +170,8 @@ POLICY = ConcernedPolicy(max_interrupts=1)
     ("news", "own"),
     [
         ("Each owner may keep 50 links at most.", "An owner may keep 20 links at most in the table."),
+        ("A link of that owner isn\u2019t kept.", "A link of that owner is kept."),
+        ("It calls load(host, timeout, retries) for settings.", "It calls read(host) for these settings."),
         ("The links of an owner never expire.", "The links of an owner expire after a while."),
         ("Links of an owner stand in `owner_links`.", "The links of an owner stand in `links_table`."),
         ("Setiap pengguna boleh menyimpan 50 tautan.", "Setiap pengguna boleh menyimpan 20 tautan saja."),
@@ -185,7 +185,7 @@ POLICY = ConcernedPolicy(max_interrupts=1)
     ],
 )
 def test_news_that_changes_what_was_written_is_told(news: str, own: str) -> None:
-    assert POLICY.interrupts(situation(news, own))
+    assert POLICY.concerns([news], [own])
 
 
 @pytest.mark.parametrize(
@@ -195,20 +195,18 @@ def test_news_that_changes_what_was_written_is_told(news: str, own: str) -> None
         ("Error pages are rendered by the proxy.", "An owner may keep 20 links at most in the table."),
         ("Use 3 colours and never more on the page.", "An owner may keep 20 links at most in the table."),
         ("", "An owner may keep 20 links."),
+        ("用户的链接非常重要。", "用户的链接重要。"),
     ],
 )
 def test_news_about_something_else_and_the_same_again_wait(news: str, own: str) -> None:
-    assert not POLICY.interrupts(situation(news, own))
     assert not POLICY.concerns([news], [own])
 
 
 def test_nobody_is_interrupted_too_often_too_soon_or_where_thinking_begins_anew() -> None:
-    news, own = "Each owner may keep 50 links at most.", "An owner may keep 20 links at most in the table."
-    assert [POLICY.interrupts(situation(news, own, interrupts=n)) for n in (0, 1)] == [True, False]
-    assert [POLICY.interrupts(situation(news, own, own_since=n)) for n in (0, 1, 2)] == [False, False, True]
-    assert not POLICY.interrupts(situation(news, own, reasons=True))
-    assert not ConcernedPolicy(max_interrupts=0).interrupts(situation(news, own))
-    assert POLICY.concerns([news], [own])
+    assert [allowed(interrupts=n) for n in (0, 1)] == [True, False]
+    assert [allowed(own_since=n) for n in (0, 1, 2)] == [False, False, True]
+    assert not allowed(reasons=True)
+    assert not allowed(most=0)
 
 
 def test_likeness_is_a_share_of_the_words() -> None:

@@ -314,10 +314,10 @@ def test_an_author_knows_its_own_text_by_its_fragments() -> None:
 def test_what_an_author_took_over_is_a_line_in_what_it_is_shown_of_its_text() -> None:
     own = turn_of(PLAN, "coder", text="One. \n\nxxxxxxxxxx\n\nTwo.")
     source = turn_of(PLAN, "architect", text="News.")
-    own.inserts.append(Insert(7, 18, "@@n include b", "task/b.1"))
+    own.inclusions.taken.append(Insert(7, 18, "@@n include b", "task/b.1"))
     assert own.prompted == "One. \n\n@@n include b\n\nTwo."
     own.provenance.expose(len(own.text), tuple(source.provenance.fragments))
-    assert own_quotes(own, own.inserts)[-1].end == len(own.prompted)
-    assert shown_to(own.provenance, {source.id: source}, own.inserts) == [
+    assert own_quotes(own, own.inclusions.taken)[-1].end == len(own.prompted)
+    assert shown_to(own.provenance, {source.id: source}, own.inclusions.taken) == [
         shows(len(own.prompted), quote("task/architect.1#1", "News.", "the architect"))
     ]

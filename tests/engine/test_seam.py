@@ -189,6 +189,20 @@ def test_a_control_line_at_the_head_takes_effect(verb: str, patient: bool) -> No
     assert continued(f"{line}More.", patient=patient) == f"{OWN}{line}More."
 
 
+def test_a_text_that_ends_as_it_begins_is_continued_at_its_end() -> None:
+    own = "La la la, refrain.\n\nVerse one.\n\nLa la la, refrain.\n\n"
+    for patient in (True, False):
+        assert continued("La la la, refrain.\n\nVerse two.", own, patient=patient) == f"{own}Verse two."
+        assert continued(f"{own}Verse two.", own, patient=patient) == f"{own}Verse two."
+
+
+@pytest.mark.parametrize(("mark", "closing"), [('"', '"'), ("`", "`"), ("**", "**"), ("“", "”"), ("„", "“")])
+def test_a_quoted_anchor_is_cut_with_its_marks_however_it_comes(mark: str, closing: str) -> None:
+    reply = f"{mark}are counted for each owner and minute.{closing}\n\n{REST}"
+    for cuts in ([], list(range(len(reply))), [len(reply) - len(REST) - 3]):
+        assert result(OWN, said(continuation(), reply, cuts)) == OWN + REST
+
+
 # --- inside code ---------------------------------------------------------------------------------------------------
 
 

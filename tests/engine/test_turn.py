@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from facilitair import events as ev
-from facilitair.engine.includes import Insert
+from facilitair.engine.includes import Inclusions, Insert
 from facilitair.engine.provenance import Exposure, Glimpse
 from facilitair.engine.seam import ContinuationSeam, FirstSeam, OpenSeam, Passage
 from facilitair.engine.source import Source
@@ -72,10 +72,10 @@ def test_one_that_has_nothing_left_begins_anew() -> None:
 def test_what_it_took_over_goes_with_its_text() -> None:
     turn = b("One. xxx\nTwo. yyy\n")
     kept, lost = Insert(5, 9, "@@n include x", "one/x.1"), Insert(14, 18, "@@n include y", "one/y.1")
-    turn.inserts += [kept, lost]
-    turn.backlog.append("More.")
+    turn.inclusions.taken += [kept, lost]
+    turn.inclusions.backlog.append("More.")
     turn.cut(9, frozenset())
-    assert (turn.inserts, turn.backlog, turn.including) == ([kept], [], None)
+    assert (turn.inclusions.taken, turn.inclusions.backlog, turn.inclusions.wanted) == ([kept], [], None)
 
 
 def test_it_remembers_how_long_its_text_was_when_it_was_shown_something() -> None:
@@ -93,7 +93,11 @@ def test_it_remembers_how_long_its_text_was_when_it_was_shown_something() -> Non
         ("stopped_short", True, "was interrupted, and did not go on from its text"),
         ("unread", "gone", "did not read to the end: gone"),
         ("hidden", {"one/a.1": 5}, "was not shown 5 characters of one/a.1, which is too long"),
-        ("missing", {"x": 1, "y z": 2}, "wanted to include x, y z, and there is no such work"),
+        (
+            "inclusions",
+            Inclusions(missing={"x": 1, "y z": 2}),
+            "wanted to include x, y z, and there is no such work",
+        ),
     ],
 )
 def test_what_it_lacks_is_said(name: str, value: object, says: str) -> None:

@@ -81,12 +81,12 @@ class Agenda:
             found.append(text[fragment.start : fragment.end])
         return found
 
-    def deliverable(self, section: str, agent: str) -> list[AgentTurn]:
-        """Return the turns of the chain that hands on that agent's work in a section, the latest first. Raises
-        `LookupError` while a further one may come."""
+    def works(self, section: str, agent: str) -> list[AgentTurn] | None:
+        """Return the turns of the chain that hands on that agent's work in a section, the latest first; `None` while
+        more of it may come."""
         links = self._plan.strategy.chain_of(agent)
         if self.sections[section].open(links, self._review.members):
-            raise LookupError(agent)
+            return None
         return [t for t in reversed(self.sections[section].turns) if t.agent.name in links and len(t.draft)]
 
     def give(self, source: Source) -> None:

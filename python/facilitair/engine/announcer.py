@@ -133,10 +133,15 @@ class Announcer:
         for section in self._agenda.sections.values():
             synthesis = self._events.state.syntheses.get(section.info.id)
             author = section.synthesis
-            if author is None or synthesis is None or not author.inserts or author.text not in synthesis.text:
+            if (
+                author is None
+                or synthesis is None
+                or not author.inclusions.taken
+                or author.text not in synthesis.text
+            ):
                 continue  # an agent's text took its place
             at = content.find(author.text)
-            taken += [(at + i.start, at + i.end, i.source) for i in author.inserts]
+            taken += [(at + i.start, at + i.end, i.source) for i in author.inclusions.taken]
         return tuple(self._owned(artifact, taken) for artifact in found)
 
     def _owned(self, artifact: ev.Artifact, taken: list[tuple[int, int, str]]) -> ev.Artifact:

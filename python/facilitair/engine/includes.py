@@ -27,6 +27,30 @@ class Insert(msgspec.Struct, frozen=True):
     source: str
 
 
+class Inclusions(msgspec.Struct):
+    """What an answer takes over: what it waits for now, and what it wrote behind that; what it has taken; what it
+    wanted and is not there, with the place in its text. `supplied`: code that it left out was taken over."""
+
+    wanted: Include | None = None
+    backlog: list[str] = msgspec.field(default_factory=list)
+    taken: list[Insert] = msgspec.field(default_factory=list)
+    missing: dict[str, int] = msgspec.field(default_factory=dict)
+    supplied: bool = False
+
+    def cut(self, keep: int) -> None:
+        """Forget what was wanted, and what stands beyond `keep` code points."""
+        self.wanted, self.supplied = None, False
+        self.backlog.clear()
+        self.taken = [insert for insert in self.taken if insert.end <= keep]
+        self.missing = {words: at for words, at in self.missing.items() if at <= keep}
+
+
+def work_taken(wanted: Include, works: Sequence[Source]) -> tuple[Source, str] | None:
+    """Return the first of `works` that has what is wanted, with that; `None` where none has it, or it is too long."""
+    found = ((work, piece) for work in works if (piece := expanded(wanted, work)) is not None)
+    return next((taken for taken in found if len(taken[1]) <= EXPANSION_LIMIT), None)
+
+
 def expanded(wanted: Include, source: Source) -> str | None:
     """Return what `wanted` takes of the text of `source`: whole lines, or `None` where it has no such thing."""
     text = source.text

@@ -2,7 +2,7 @@
 
 An interruption costs a prompt and a wait for the first word, and late news costs a model that reasons its accuracy
 (https://arxiv.org/abs/2510.11713). So news must concern what the author has already written and change it: be about
-the same thing, and differ in numbers, negation, names or code. What does not waits, or is never told.
+the same thing, and differ in numbers, negation, or the names of code. What does not waits, or is never told.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _DENSE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
 _NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
 _NAME: Final = re.compile(
-    r"`([^`\n]{2,60})`|\b(\w*[a-z0-9]_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*|[A-Z]{2,}\w*|\w+\(\))"
+    r"`([^`\n]{2,60})`|\b(\w*[a-z0-9]_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*|[A-Z]{2,}\w*|\w+(?=\())"
 )
 _NEGATION: Final = re.compile(
-    r"\b(?:not?|never|none|without|cannot|\w+n't|nicht|keine?[mnrs]?|nie|niemals|ohne|tidak|bukan|jangan|belum|tanpa)\b|"
-    r"[不没非無无勿]",
+    r"\b(?:not?|never|none|without|cannot|\w+n['\u2019]t|nicht|keine?[mnrs]?|nie|niemals|ohne|tidak|bukan|jangan|belum|tanpa)\b|"
+    r"[不没無无勿]|非(?!常)",
     re.I,
 )
 _ALIKE: Final = 0.34  # share of the words of the shorter text
@@ -37,14 +37,12 @@ class Attention(msgspec.Struct):
     last: bool = False  # has had its last request
 
 
-class Situation(msgspec.Struct, frozen=True):
-    """What a policy may look at, where the author's text may end."""
+class Situation(msgspec.Struct, frozen=True, gc=False):
+    """How an author stands whose text may end here."""
 
     interrupts: int  # interruptions of this chunk so far
     own_since: int  # own blocks since the last exposure
     reasons: bool  # whether the author's model thinks anew before it goes on
-    news: Sequence[str]  # peers' fragments that the author has not been shown
-    own: Sequence[str]  # the author's own fragments
 
 
 class Likeness(Protocol):
@@ -58,12 +56,12 @@ class Likeness(Protocol):
 class Policy(Protocol):
     """Decides whether news is worth telling."""
 
-    def interrupts(self, situation: Situation) -> bool:
-        """Return whether to stop the author now and show it what is new."""
+    def allows(self, situation: Situation) -> bool:
+        """Return whether the author may be stopped now, if there is news that concerns its text."""
         ...
 
     def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:
-        """Return whether an author who has ended is shown `news` once more."""
+        """Return whether the fragments `news` of peers concern what the author wrote, the fragments `own`."""
         ...
 
 
@@ -85,11 +83,11 @@ class ConcernedPolicy(msgspec.Struct, frozen=True):
     cooldown: int = 2
     likeness: Likeness = Overlap()
 
-    def interrupts(self, situation: Situation) -> bool:
+    def allows(self, situation: Situation) -> bool:
         """Return whether an interruption is left, cooled down, and worth its price."""
         if situation.reasons or situation.interrupts >= self.max_interrupts:
             return False
-        return situation.own_since >= self.cooldown and self.concerns(situation.news, situation.own)
+        return situation.own_since >= self.cooldown
 
     def concerns(self, news: Sequence[str], own: Sequence[str]) -> bool:
         """Return whether any of `news` is about something in `own` and differs from it."""
@@ -102,8 +100,8 @@ class ConcernedPolicy(msgspec.Struct, frozen=True):
 
 
 def changes(news: str, passage: str, written: str) -> bool:
-    """Whether `news` differs from `passage` in numbers, negation, names or code; what stands elsewhere in the author's
-    text (`written`) is no news."""
+    """Whether `news` differs from `passage` in numbers, negation or the names of code; what stands elsewhere in the
+    author's text (`written`) is no news. Names of people and places are not known from other words."""
     numbers = _numbers(news)
     if numbers and _numbers(passage) and not numbers <= _numbers(written):
         return True

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from facilitair_rust import ChunkText
+
 from ..pricing import weight
 from ..providers.model import Message
 from .includes import Insert, prompted_position
@@ -335,31 +337,17 @@ def _fenced(plan: Plan, what: str, body: str) -> str:
 
 def _marked(quotes: Sequence[Quote]) -> str:
     """Return the quotes, each behind its id; not inside code, where a model would copy it."""
-    text, open_with = "", ""
+    text, scratch = "", ChunkText("-", ["-"])
     for quote in quotes:
-        lead = quote.text[: len(quote.text) - len(quote.text.lstrip("\n"))]
-        body, mark = quote.text[len(lead) :], f"[#{quote.fragment.rpartition('#')[2]}]"
-        if open_with:
+        body = quote.text.lstrip("\n")
+        lead, mark = quote.text[: len(quote.text) - len(body)], f"[#{quote.fragment.rpartition('#')[2]}]"
+        in_code = scratch.open_fence is not None
+        scratch.feed(quote.text)
+        if in_code:
             text += quote.text
-        elif _FENCE_LINE.match(body):
-            text += f"{lead}{mark}\n{body}"
         else:
-            text += f"{lead}{mark} {body}"
-        open_with = _open_fence(body, open_with)
+            text += f"{lead}{mark}\n{body}" if _FENCE_LINE.match(body) else f"{lead}{mark} {body}"
     return text
-
-
-def _open_fence(text: str, open_with: str) -> str:
-    """Return the marks of the fence that is open behind `text`, in which `open_with` was at its start; empty: none."""
-    for line in text.split("\n"):
-        marks = _FENCE_LINE.match(line)
-        if marks is None:
-            continue
-        if not open_with:
-            open_with = marks[1]
-        elif marks[1].startswith(open_with) and not line.strip().strip(open_with[0]):
-            open_with = ""
-    return open_with
 
 
 def _fence(plan: Plan) -> str:

@@ -20,11 +20,10 @@ from ..transport import Channel, Delta
 from .agenda import Agenda
 from .announcer import Announcer
 from .control import Done, Include, Object, OutlineTitle, Retract, Verdict, read_control, verdict_in
-from .includes import EXPANSION_LIMIT, expanded, text_position
-from .influence import Situation
+from .includes import text_position, work_taken
+from .news import News
 from .plan import Plan
-from .prompts import Asking, within_cap
-from .provenance import Glimpse, State, source_of
+from .prompts import Asking
 from .readers import Reading
 from .rulings import Ruling, take_back
 from .seam import LastSeam, LineSeam, Outcome, Passage, gap, without_heading
@@ -44,6 +43,7 @@ class Run:
         self._clock = clock
         self._events = events
         self._agenda = Agenda(plan, self._events)
+        self._news = News(plan, self._agenda)
         self._streams = Streams(plan, channel, clock, self._events, self._agenda.sources)
         self._announcer = Announcer(plan, self._events, self._agenda, self._streams.budget)
         self._watch = Watch(self._events, clock, plan.limits.timeout)
@@ -53,7 +53,6 @@ class Run:
         self._running: list[AgentTurn] = []
         self._due: float | None = None
         self._ground_awaited = True
-        self._unordered: set[str] = set()  # models that do not answer a last request as they are asked to
         self._failure: tuple[RunErrorCode, str] | None = None  # code and message, told when the step is over
 
     @property
@@ -164,7 +163,7 @@ class Run:
         for turn in list(self._agenda.turns.values()):
             if self._failure is not None:
                 return
-            if turn.including is not None:
+            if turn.inclusions.wanted is not None:
                 self._include(turn)
             match turn.phase:
                 case Phase.WAITING if self._ready(turn):
@@ -267,7 +266,7 @@ class Run:
 
     def _settle(self, turn: AgentTurn) -> None:
         """End a turn whose own text has ended, once what it reads has; ask it for the last time what that changes."""
-        if turn.including is not None:
+        if turn.inclusions.wanted is not None:
             return
         reads_on = not turn.cut_short and turn.model.tier != "none"
         waits = reads_on or turn.answers
@@ -285,74 +284,34 @@ class Run:
             self._end_turn(turn)
 
     def _owes_last(self, turn: AgentTurn) -> bool:
-        """Whether a turn whose text has ended gets a last request: who owes a verdict on what has ended, and who
-        answers and has not seen all; others only where something that they have not seen concerns their text."""
-        unseen = self._agenda.unseen(turn)
-        if turn.agent.role.duty == "verdict":
-            if turn.verdict is None and not unseen and not turn.early and (found := verdict_in(turn.text)):
-                self._decide(turn, found)
-            return turn.verdict is None
-        if turn.answers or not unseen or self._is_told(unseen):
-            return bool(unseen)
-        return turn.model.id not in self._unordered and self._plan.policy.concerns(
-            self._texts(unseen), self._own_texts(turn)
-        )
-
-    def _is_told(self, unseen: list[str]) -> bool:
-        """Whether something of that was given to all, as what a user says in between: it always concerns them."""
-        return any(source_of(fragment) not in self._agenda.turns for fragment in unseen)
-
-    def _texts(self, fragments: list[str]) -> list[str]:
-        """Return the texts of fragments that stand."""
-        return self._agenda.texts(fragments)
-
-    def _own_texts(self, turn: AgentTurn) -> list[str]:
-        return self._agenda.texts(list(turn.provenance.fragments))
+        """Whether a turn whose text has ended gets a last request: who owes a verdict on what has ended, and others
+        where something new is worth it."""
+        if turn.agent.role.duty != "verdict":
+            return self._news.calls_for_a_last_request(turn)
+        seen = not turn.early and not self._agenda.unseen(turn)
+        if turn.verdict is None and seen and (found := verdict_in(turn.text)):
+            self._decide(turn, found)
+        return turn.verdict is None
 
     def _show_and_open(self, turn: AgentTurn, action: ev.ReactionAction) -> str | None:
         """Show `turn` what it has not seen and open its stream; return why the budget refuses, if it does."""
         begins = turn.pulse.started is None
         if not len(turn.draft):
             turn.early = not all(r.settled for r in self._agenda.readings(turn))
-        shown, sources = self._news(turn)
-        turn.expose(shown, sources)
+        new = self._news.excerpts(turn)
+        turn.expose(new.fragments, new.sources)
         refusal = self._streams.open(turn, self._agenda.assignment(turn))
         if refusal is not None:
-            if shown:
+            if new.fragments:
                 turn.provenance.hide_last()
             return refusal
-        self._note_hidden(turn, sources)
+        for source, count in self._news.hidden_work(turn, new.sources).items():
+            turn.hidden[source] = turn.hidden.get(source, 0) + count
         if begins:
             self._speaker(turn).started(turn)
-        if shown:
-            self._announcer.reacts(turn, tuple(shown), action)
+        if new.fragments:
+            self._announcer.reacts(turn, tuple(new.fragments), action)
         return None
-
-    def _news(self, turn: AgentTurn) -> tuple[list[str], dict[str, Glimpse]]:
-        """Return the fragments that `turn` is to be shown, and how their sources stand."""
-        shown: list[str] = []
-        sources: dict[str, Glimpse] = {}
-        for reading in self._agenda.readings(turn):
-            source = reading.source
-            if unseen := turn.provenance.unseen(source.provenance):
-                hidden = within_cap(source, unseen)
-                short = isinstance(source, AgentTurn) and source.settled and source.cut_short
-                state: State = (
-                    "broken off" if short else "complete" if reading.settled else "still being written"
-                )
-                sources[source.id] = Glimpse(state, hidden)
-                shown += [f for f in unseen if f not in set(hidden)]
-        return shown, sources
-
-    def _note_hidden(self, turn: AgentTurn, sources: dict[str, Glimpse]) -> None:
-        """Note what a cap hid of a deliverable from who reviews or answers."""
-        if not turn.answers and turn.agent.role.duty != "verdict":
-            return
-        for name, glimpse in sources.items():
-            source = self._agenda.turns.get(name)
-            if glimpse.hidden and source is not None and self._plan.strategy.delivers(source.agent.name):
-                fragments = (source.provenance.fragments[f] for f in glimpse.hidden)
-                turn.hidden[name] = turn.hidden.get(name, 0) + sum(f.end - f.start for f in fragments)
 
     # --- what the providers sent -----------------------------------------------------------------------------------
 
@@ -379,7 +338,9 @@ class Run:
             closed = self._pass(turn, attempt.seam.feed(passage.rest)) or closed
         text = passage.text
         if passage.keep is not None:
-            self._cut_back(turn, text_position(passage.keep, turn.inserts), "its author wrote it anew")
+            self._cut_back(
+                turn, text_position(passage.keep, turn.inclusions.taken), "its author wrote it anew"
+            )
             turn.begins_line = None
             text = gap(turn.text, fenced=False) + text
         return (bool(text) and self._write(turn, text)) or closed
@@ -459,28 +420,24 @@ class Run:
 
     def _include(self, turn: AgentTurn) -> None:
         """Take over what the answer waits for, if it has come to its end, and what was written behind it."""
-        wanted = turn.including
-        if wanted is None:
+        wanted = turn.inclusions.wanted
+        works = None if wanted is None else self._agenda.works(turn.section, wanted.agent)
+        if wanted is None or works is None:
             return
-        try:
-            works = self._agenda.deliverable(turn.section, wanted.agent)
-        except LookupError:
-            return
-        turn.including, self._moved = None, True
-        found = ((work, piece) for work in works if (piece := expanded(wanted, work)) is not None)
-        source, piece = next(found, (None, ""))
-        if source is None or len(piece) > EXPANSION_LIMIT:
-            turn.missing[wanted.words] = len(turn.draft)
+        turn.inclusions.wanted, self._moved = None, True
+        taken = work_taken(wanted, works)
+        if taken is None:
+            turn.inclusions.missing[wanted.words] = len(turn.draft)
             turn.begins_line = LineSeam(turn.text, fenced=False)
             self._events.tell(
                 f"{turn.agent.name} includes {wanted.words}, and there is no such work", "error"
             )
         else:
+            source, piece = taken
             turn.expose(turn.provenance.unseen(source.provenance), {})
-            line = f"@@{self._plan.nonce} include {wanted.words}"
-            self._writer(turn).insert(piece, line, source.id)
-        behind = "".join(turn.backlog)
-        turn.backlog.clear()
+            self._writer(turn).insert(piece, f"@@{self._plan.nonce} include {wanted.words}", source.id)
+        behind = "".join(turn.inclusions.backlog)
+        turn.inclusions.backlog.clear()
         if behind:
             self._write(turn, behind)
         if turn.phase is Phase.HOLDING:
@@ -488,16 +445,13 @@ class Run:
 
     def _supplies_code(self, turn: AgentTurn) -> bool:
         """Take over the code that an answer which has ended without any lacks; return whether there is some."""
-        if not turn.answers or turn.supplied or turn.failed or fenced_in(turn.text):
+        if not turn.answers or turn.inclusions.supplied or turn.failed or fenced_in(turn.text):
             return False
         for agent in self._plan.strategy.offered:
-            try:
-                works = self._agenda.deliverable(turn.section, agent)
-            except LookupError:
-                continue
+            works = self._agenda.works(turn.section, agent) or ()
             if any(fenced_in(work.text) for work in works):
                 self._events.tell(f"{turn.agent.name} left out the code of {agent}; it stands at the end")
-                turn.supplied, turn.including = True, Include(agent, agent)
+                turn.inclusions.supplied, turn.inclusions.wanted = True, Include(agent, agent)
                 self._include(turn)
                 return True
         return False
@@ -505,9 +459,11 @@ class Run:
     def _finish_text(self, turn: AgentTurn) -> None:
         if turn.failure is not None or is_length(turn.finish_reason):
             turn.draft.truncate(len(turn.draft))  # a control line that was cut off says nothing
-        if turn.including is None:
+        if turn.inclusions.wanted is None:
             self._writer(turn).finish()
-        if turn.including is not None:  # what it waits for is text too; the rest of its own comes behind it
+        if (
+            turn.inclusions.wanted is not None
+        ):  # what it waits for is text too; the rest of its own comes behind it
             turn.phase, self._moved = Phase.HOLDING, True
             return
         if turn.failure is None and not len(turn.draft) and self._wrote_nothing(turn) is Ending.RETRY:
@@ -525,29 +481,13 @@ class Run:
 
     def stops(self, turn: AgentTurn) -> bool:
         """Stop `turn`, whose text may end here, if there is news that is worth it; return whether that was done."""
-        attempt, attention = turn.calls.attempt, turn.attention
-        if (
-            turn.phase is not Phase.STREAMING
-            or attempt is None
-            or attempt.discard
-            or turn.including is not None
-        ):
-            return False
-        if attention.last or turn.model.tier == "none" or not (unseen := self._agenda.unseen(turn)):
-            return False
-        situation = Situation(
-            interrupts=attention.interrupts,
-            own_since=attention.own_since,
-            reasons=turn.model.reasoning,
-            news=self._texts(unseen),
-            own=self._own_texts(turn),
-        )
-        told = self._is_told(unseen)
-        if not told and not self._plan.policy.interrupts(situation):
+        attempt = turn.calls.attempt
+        writes = turn.phase is Phase.STREAMING and turn.inclusions.wanted is None
+        if attempt is None or attempt.discard or not writes or not self._news.stops(turn):
             return False
         if self._streams.refusal(turn, self._agenda.assignment(turn)) is not None:
             return False
-        attention.interrupts += not told
+        turn.attention.interrupts += not self._news.is_told(self._agenda.unseen(turn))
         turn.calls.asked_again = False  # its last reply went on
         self._streams.stop(turn, discard=True)
         return True
@@ -568,7 +508,7 @@ class Run:
                 turn.asking = Asking.TEXT  # what follows is text
                 self._withdraw(turn, fragment, reason or "withdrawn")
             case Include() as line if turn.answers:
-                turn.including, self._moved = line, True
+                turn.inclusions.wanted, self._moved = line, True
             case Object(fragment):
                 self._object(turn, fragment)
             case _:
@@ -594,7 +534,7 @@ class Run:
         if verdict is not None:
             self._writer(turn).say(self._take_verdict(turn, verdict))
             return
-        self._unordered.add(turn.model.id)
+        self._news.unordered.add(turn.model.id)
         self._events.tell(
             f"{turn.agent.name} did not say whether the news changes its text on {turn.section}; it stands as it is",
             "warning",

@@ -2,8 +2,8 @@
 
 A chat model that is asked to go on from its own text does not: it begins anew, greets, opens its code fence once more,
 or repeats what it wrote last. So it is asked to begin with the last words of its text, the anchor, and its reply is
-held back until they are found (https://github.com/askalf/dario/pull/1286 measured that; what cannot be told apart by
-overlap alone is in https://github.com/OmniRoute/OmniRoute/issues/11152). All of this happens once a reply, at its head.
+held back until they are found (askalf/dario#1286 measured that; that overlap alone cannot tell a continuation from a
+restart is in OmniRoute#11152). All of this happens once a reply, at its head.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ from .control import VERBS
 ANCHOR: Final = 40  # characters of the own text that a continuation is asked to begin with
 _SHORTEST_ANCHOR: Final = 12  # a shorter last line takes the lines above it along
 _HELD: Final = 240  # characters in which the anchor must begin
-_RESTART: Final = (
-    200  # repeated characters of the own beginning that make a restart, or its first block of prose
-)
-_REWRITE: Final = (
-    0.8  # share of the words of the first block that a restart in other words has in common with it
-)
+_RESTART: Final = 200  # repeated characters of the own beginning that make a restart, or its first prose
+_BEYOND: Final = 24  # characters more, where the text also ends as it begins
+_REWRITE: Final = 0.8  # share of the first block's words that a restart in other words has in common with it
 _GLANCE: Final = 60  # characters after which a rewrite can be ruled out
 _SENTENCE: Final = 20  # a shorter last sentence that comes again is meant
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
@@ -40,7 +37,8 @@ _PREAMBLE_LINES: Final = 3
 _ITEM: Final = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s|\s*\|")
 _ANSWERS: Final = ("done", "add", "retract", "verdict")
 _DECORATION: Final = " \t\n`*_>"
-_QUOTES: Final = ("**", '"', "'", "`", "“", "”", "*", "_")
+_QUOTES: Final = ("**", '"', "'", "`", "“", "„", "*", "_")
+_CLOSING: Final = {"“": "”", "„": "“"}  # where the mark that closes is another
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -243,7 +241,7 @@ class ContinuationSeam:
                 return self._begin_anew(place, final=final)
         if self._anchor is None:
             return self._without_anchor(final=final)
-        if (end := self._anchored()) is not None:
+        if (end := self._anchored(final=final)) is not None:
             return self._go_on(end)
         if len(self._head) < _HELD + ANCHOR and not final:
             return _NOTHING
@@ -270,7 +268,7 @@ class ContinuationSeam:
             return _NOTHING
         return self._go_on(0)
 
-    def _anchored(self) -> int | None:
+    def _anchored(self, *, final: bool) -> int | None:
         """Return where the reply goes on behind the anchor, if it stands near its head: behind a greeting, a fence
         opened once more, or more of the own text's end. Elsewhere it is a line that only reads the same."""
         for found in re.finditer(self._anchor or "", self._head[: _HELD + 2 * ANCHOR]):
@@ -278,10 +276,11 @@ class ContinuationSeam:
             if found.start() > _HELD or not (self._repeats(before, found[0]) or _is_preamble(before)):
                 continue
             end = found.end()
-            for mark in _QUOTES:
-                if before.endswith(mark) and self._head.startswith(mark, end):
-                    end += len(mark)
-            return end
+            mark = next((mark for mark in _QUOTES if before.endswith(mark)), "")
+            closing = _CLOSING.get(mark, mark)
+            if len(self._head) < end + len(closing) and not final:
+                return None  # the mark that closes may be still to come
+            return end + len(closing) if self._head.startswith(closing, end) else end
         return None
 
     def _repeats(self, before: str, anchor: str) -> bool:
@@ -304,8 +303,11 @@ class ContinuationSeam:
             whole = self._plain(self._own)
             prose = self._plain(self._own[: first.end]) if first.kind != "code" else whole
             size = min(len(prose), _RESTART)
-            if size >= min(_RESTART, len(whole)) or first.kind != "code":
-                found.append((whole[:size], 0))
+            if whole.endswith(prose) and len(prose) < len(whole):
+                size = (
+                    len(prose) + _BEYOND
+                )  # a refrain: the end repeated as it was asked for begins like this as well
+            found.append((whole[:size], 0))
         last = self._blocks[-1] if self._blocks else None
         if last is not None and not _is_single(self._own[last.start : last.end]):
             found.append((self._plain(self._own[last.body : last.end]), last.body))

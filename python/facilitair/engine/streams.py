@@ -230,11 +230,11 @@ class Streams:
             turn.spent.add(self.budget.settle(delta.stream, delta.usage))
 
     def _brief(self, turn: AgentTurn, work: Assignment) -> Brief:
-        shown = shown_to(turn.provenance, self._sources, turn.inserts)
+        shown = shown_to(turn.provenance, self._sources, turn.inclusions.taken)
         tier = turn.model.tier
         own = Own(
             turn.prompted,
-            own_quotes(turn, turn.inserts),
+            own_quotes(turn, turn.inclusions.taken),
             asking=turn.asking,
             fence=turn.draft.open_fence,
             early=turn.early,

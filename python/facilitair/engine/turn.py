@@ -18,8 +18,8 @@ from facilitair_rust import ChunkText
 from ..finish import described, is_length, is_whole
 from ..stream import Figures
 from .budget import Spending
-from .control import Include, Verdict
-from .includes import Insert, as_prompted
+from .control import Verdict
+from .includes import Inclusions, as_prompted
 from .influence import Attention
 from .plan import PlannedAgent
 from .prompts import Asking
@@ -114,14 +114,13 @@ class AgentTurn:
     """The state of one turn, which is a `Source` for others.
 
     Each part of it is written by one module: `calls` by `streams`, `spent` with what `budget` settled, `attention` by
-    who shows it news, and `pulse` by `streams` and `watch`.
+    who shows it news, `inclusions` by `run` and `writing`, and `pulse` by `streams` and `watch`.
     """
 
     __slots__ = (
-        "agent", "answers", "asking", "attention", "backlog", "begins_line", "calls", "decided_at", "directed", "draft",
-        "early", "failure", "finish_reason", "foregone", "hidden", "id", "including", "inserts", "missing", "number",
-        "patient", "phase", "provenance", "pulse", "rollbacks", "section", "spent", "stopped_short", "supplied",
-        "unread", "verdict",
+        "agent", "answers", "asking", "attention", "begins_line", "calls", "decided_at", "directed", "draft", "early",
+        "failure", "finish_reason", "foregone", "hidden", "id", "inclusions", "number", "patient", "phase",
+        "provenance", "pulse", "rollbacks", "section", "spent", "stopped_short", "unread", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -146,11 +145,7 @@ class AgentTurn:
         self.patient = False  # waits for ends, because too much of what it built on was retracted
         self.stopped_short = False  # was interrupted, and its model would not go on
         self.unread: str | None = None  # why it was not asked what the last news changes
-        self.including: Include | None = None  # what its answer takes over, and waits for
-        self.backlog: list[str] = []  # what it wrote behind that
-        self.inserts: list[Insert] = []  # what it took over
-        self.supplied = False  # whether code that it had left out was taken over
-        self.missing: dict[str, int] = {}  # what it wanted to take over, is not there, and where in its text
+        self.inclusions = Inclusions()
         self.hidden: dict[str, int] = {}  # code points of a deliverable that a cap kept from it, by source
         self.finish_reason = "stop"
         self.failure: str | None = None
@@ -173,7 +168,7 @@ class AgentTurn:
     @property
     def prompted(self) -> str:
         """The text as its author is shown it, with lines for what it took over."""
-        return as_prompted(self.text, self.inserts)
+        return as_prompted(self.text, self.inclusions.taken)
 
     @property
     def model(self) -> Model:
@@ -209,8 +204,10 @@ class AgentTurn:
             return f"{where}: was interrupted, and did not go on from its text"
         if self.unread is not None:
             return f"{where}: did not read to the end: {self.unread}"
-        if self.missing:
-            return f"{where}: wanted to include {', '.join(self.missing)}, and there is no such work"
+        if self.inclusions.missing:
+            return (
+                f"{where}: wanted to include {', '.join(self.inclusions.missing)}, and there is no such work"
+            )
         if self.hidden:
             count = sum(self.hidden.values())
             return f"{where}: was not shown {count} characters of {', '.join(self.hidden)}, which is too long"
@@ -244,11 +241,7 @@ class AgentTurn:
         """Take its text back to `keep` code points, from where it may be told all again."""
         self.draft.truncate(keep)
         self.provenance.cut(keep, tainted)
-        self.including = None
-        self.backlog.clear()
-        self.inserts = [insert for insert in self.inserts if insert.end <= keep]
-        self.missing = {words: at for words, at in self.missing.items() if at <= keep}
-        self.supplied = False
+        self.inclusions.cut(keep)
         self.failure, self.finish_reason, self.stopped_short, self.unread = None, "stop", False, None
         if keep <= self.decided_at:  # what the verdict was given on, or its own paragraph, no longer stands
             self.verdict = None

@@ -59,7 +59,7 @@ class Writer:
     def write(self, text: str) -> bool:
         """Add `text` to the turn; return whether a block was closed."""
         if self._waits():
-            self._turn.backlog.append(text)
+            self._turn.inclusions.backlog.append(text)
             return False
         if "\n" not in text and self._turn.begins_line is None:
             segments = self._turn.draft.feed(text)
@@ -77,14 +77,14 @@ class Writer:
             if self._stopped:
                 break
             if self._waits():
-                self._turn.backlog += lines[number:]
+                self._turn.inclusions.backlog += lines[number:]
                 break
         self._say()
         return closed
 
     def _waits(self) -> bool:
         """Whether the text waits for what it takes over."""
-        return self._turn.including is not None
+        return self._turn.inclusions.wanted is not None
 
     def _on_its_line(self, text: str) -> str:
         """Return `text` behind what its author took back, beginning a line of its own."""
@@ -117,7 +117,7 @@ class Writer:
         self._take(turn.draft.insert(piece))
         self._say()
         end = len(turn.draft)
-        turn.inserts.append(Insert(end - len(piece), end, line, source))
+        turn.inclusions.taken.append(Insert(end - len(piece), end, line, source))
         turn.begins_line = LineSeam(turn.text, fenced=False)
 
     def finish(self) -> None:
@@ -132,10 +132,8 @@ class Writer:
         prose, self._prose = self._prose, ""
         if not prose:
             return False
-        before = self._turn.text
-        gap = "\n" * (2 - len(before[-2:]) + len(before[-2:].rstrip("\n"))) if before else ""
         self._shown = len(self._turn.draft)
-        self._take(self._turn.draft.feed(f"{gap}{prose}\n\n"))
+        self._take(self._turn.draft.feed(f"{gap(self._turn.text, fenced=False)}{prose}\n\n"))
         return True
 
     def _take(self, segments: list[Segment]) -> bool:
